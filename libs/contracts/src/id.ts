@@ -1,0 +1,18 @@
+/** Schemas of the values that nearly every operation carries. */
+import { z } from 'zod';
+
+/** Largest id of an ERD table: signed 32-bit INT (spec/data-model.md section 1). */
+export const ID_MAX = 2_147_483_647;
+
+/** An id. Python clients send numbers as text too (spec/http-api-execution.md trap 15), so digits are taken as well. */
+export const Id = z.coerce.number().int().positive().max(ID_MAX);
+
+/** A hash as decimal digits, at most 78 of them for SHA-256 (spec/data-model.md section 4). Always text, never a number. */
+export const HashDigits = z.string().regex(/^[0-9]{1,78}$/, 'must be 1 to 78 decimal digits');
+
+/** A concurrency limit; the Python client's default is the largest value. */
+export const Limit = z.number().int().nonnegative().max(ID_MAX);
+export const LIMIT_NONE = ID_MAX;
+
+/** `YYYY-MM-DD HH:MM:SS`, whole seconds, UTC, by the database's clock. */
+export const DateText = z.string();

@@ -1,0 +1,14 @@
+/** All that crosses a wire. Pure and browser-safe: no import of Node, of a database or of another part of this house. */
+export * from './agent';
+export * from './errors';
+export * from './history';
+export * from './id';
+export * from './machine';
+export * from './operation';
+export * from './operations';
+export * from './service';
+export * from './task';
+export * from './task-instance';
+export * from './tool';
+export * from './workflow';
+export * from './workflow-run';

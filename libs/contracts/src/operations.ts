@@ -1,0 +1,53 @@
+/** Every operation and every event of the house. The api, the OpenAPI document and the tests loop over these lists. */
+import { beatAgent, leaseAssignments, listAgents, registerAgent, reportAttempts } from './agent';
+import type { Event, Operation } from './operation';
+import { getAlive, getHealth, getTime } from './service';
+import { getTask, listTasks, queueTasks, registerEdges, registerTasks, taskChanged, taskQueued } from './task';
+import {
+  expireAgent,
+  leaseTaskInstances,
+  logDone,
+  logErrorWorkerNode,
+  logReportBy,
+  logRunning,
+  reportAttempt,
+} from './task-instance';
+import { listClusters, registerTaskTemplate, registerTool } from './tool';
+import { followWorkflow, getWorkflow, listWorkflows, registerWorkflow, submitWorkflow } from './workflow';
+import { beatWorkflowRuns, moveWorkflowRun, submitWorkflowRun, workflowRunChanged } from './workflow-run';
+
+export const OPERATIONS: readonly Operation[] = [
+  getAlive,
+  getTime,
+  getHealth,
+  registerTool,
+  registerTaskTemplate,
+  listClusters,
+  registerWorkflow,
+  registerTasks,
+  registerEdges,
+  submitWorkflow,
+  listWorkflows,
+  getWorkflow,
+  followWorkflow,
+  listTasks,
+  getTask,
+  registerAgent,
+  listAgents,
+  leaseAssignments,
+  reportAttempts,
+  beatAgent,
+  logRunning,
+  logReportBy,
+  logDone,
+  logErrorWorkerNode,
+  reportAttempt,
+  leaseTaskInstances,
+  expireAgent,
+  queueTasks,
+  submitWorkflowRun,
+  moveWorkflowRun,
+  beatWorkflowRuns,
+];
+
+export const EVENTS: readonly Event[] = [taskChanged, taskQueued, workflowRunChanged];

@@ -1,0 +1,163 @@
+/** A workflow: a graph of tasks with its limits. States, table, and the operations that create, submit and show one. */
+import { z } from 'zod';
+import { DateText, HashDigits, Id, Limit } from './id';
+import { machine } from './machine';
+import { operation } from './operation';
+
+export const WorkflowStatus = {
+  REGISTERING: 'G',
+  QUEUED: 'Q',
+  INSTANTIATING: 'I',
+  LAUNCHED: 'O',
+  RUNNING: 'R',
+  DONE: 'D',
+  FAILED: 'F',
+  HALTED: 'H',
+  ABORTED: 'A',
+} as const;
+export type WorkflowStatus = (typeof WorkflowStatus)[keyof typeof WorkflowStatus];
+
+/** Facts: spec/state-machines.md section 5. The status only ever follows the run (`workflowFollows` in workflow-run.ts). */
+export const workflowMachine = machine<WorkflowStatus>({
+  name: 'workflow',
+  states: {
+    G: { label: 'REGISTERING', meaning: 'being bound' },
+    Q: { label: 'QUEUED', meaning: 'everything is bound, a run may start' },
+    I: { label: 'INSTANTIATING', meaning: 'what will run it is starting' },
+    O: { label: 'LAUNCHED', meaning: 'what will run it is up' },
+    R: { label: 'RUNNING', meaning: 'a run is executing' },
+    D: { label: 'DONE', meaning: 'all tasks done' },
+    F: { label: 'FAILED', meaning: 'the last run ended in error or was stopped' },
+    H: { label: 'HALTED', meaning: 'the last run was shut down for a resume' },
+    A: { label: 'ABORTED', meaning: 'failed before a run was bound' },
+  },
+  initial: 'G',
+  final: ['D', 'F', 'H', 'A'],
+  valid: {
+    'G→Q': 'its run is bound',
+    'G→A': 'its run died while it was linking',
+    'A→G': 'a new run links',
+    'F→G': 'a new run links',
+    'H→G': 'a new run links',
+    'Q→I': 'its run starts',
+    'Q→F': 'its run failed before it started',
+    'Q→H': 'its run was stopped for a resume before it started',
+    'I→O': 'its run is up',
+    'I→F': 'its run failed while starting',
+    'O→R': 'its run schedules',
+    'O→F': 'its run failed before it scheduled',
+    'R→D': 'all tasks done',
+    'R→F': 'its run failed or was stopped',
+    'R→H': 'its run was stopped for a resume',
+  },
+  untimely: { 'G→G': 'a new workflow is linked: it is in G already' },
+});
+
+/**
+ * Finds or makes a workflow. The same tool version, graph, tasks and workflow arguments are the same workflow
+ * (spec/data-model.md section 4). The same arguments with another graph or other tasks: CONFLICT.
+ */
+export const registerWorkflow = operation({
+  name: 'workflow.register',
+  owner: 'api',
+  summary: 'Find or make a workflow.',
+  http: { method: 'POST', path: '/api/v4/workflows' },
+  request: z.object({
+    tool_version_id: Id,
+    name: z.string().max(255).default(''),
+    description: z.string().max(16_000).default(''),
+    /** The text that was hashed; at most 64 KiB less one byte. */
+    workflow_args: z.string(),
+    workflow_args_hash: HashDigits,
+    task_hash: HashDigits,
+    dag_hash: HashDigits,
+    max_concurrently_running: Limit.optional(),
+    attributes: z.record(z.string().min(1).max(255), z.string().max(255)).optional(),
+  }),
+  reply: z.object({
+    workflow_id: z.number().int(),
+    dag_id: z.number().int(),
+    status: z.enum(Object.values(WorkflowStatus) as [WorkflowStatus, ...WorkflowStatus[]]),
+    newly_created: z.boolean(),
+    /** True when the graph is stored already: edges need not be sent. */
+    has_edges: z.boolean(),
+  }),
+});
+
+/**
+ * Hands a workflow to the server. Refused before anything is written: a graph with a cycle (its tasks are named), nodes
+ * without edges stored, no task at all, a workflow that is DONE. A repeat while its run is alive answers that run.
+ */
+export const submitWorkflow = operation({
+  name: 'workflow.submit',
+  owner: 'api',
+  summary: 'Let the server run a workflow.',
+  http: { method: 'POST', path: '/api/v4/workflows/{workflow_id}/submit' },
+  request: z.object({
+    workflow_id: Id,
+    /** Whose agents may run it. */
+    user: z.string().min(1).max(150),
+    /** Working folder of every command: where the workflow was submitted. */
+    working_directory: z.string().min(1).max(2048),
+    client_version: z.string().max(150).default('UNKNOWN'),
+  }),
+  reply: z.object({
+    workflow_run_id: z.number().int(),
+    status: z.string(),
+  }),
+});
+
+/** One workflow as views show it. */
+export const WorkflowView = z.object({
+  workflow_id: z.number().int(),
+  name: z.string(),
+  tool: z.string().nullable(),
+  status: z.enum(Object.values(WorkflowStatus) as [WorkflowStatus, ...WorkflowStatus[]]),
+  created_date: DateText.nullable(),
+  status_date: DateText.nullable(),
+  max_concurrently_running: z.number().int(),
+  /** Task status letter to number of tasks; letters with none are left out. */
+  tasks: z.record(z.string(), z.number().int()),
+  /** The newest run, if any. */
+  workflow_run_id: z.number().int().nullable(),
+  workflow_run_status: z.string().nullable(),
+  user: z.string().nullable(),
+});
+export type WorkflowView = z.output<typeof WorkflowView>;
+
+export const getWorkflow = operation({
+  name: 'workflow.get',
+  owner: 'api',
+  summary: 'One workflow with its status and the counts of its tasks.',
+  http: { method: 'GET', path: '/api/v4/workflows/{workflow_id}' },
+  request: z.object({ workflow_id: Id }),
+  reply: WorkflowView,
+});
+
+/** Newest first. */
+export const listWorkflows = operation({
+  name: 'workflow.list',
+  owner: 'api',
+  summary: 'Workflows, newest first, a page at a time.',
+  http: { method: 'GET', path: '/api/v4/workflows' },
+  request: z.object({
+    /** Only workflows with a smaller id. */
+    before: z.coerce.number().int().positive().optional(),
+    limit: z.coerce.number().int().min(1).max(500).default(50),
+    user: z.string().max(150).optional(),
+  }),
+  reply: z.object({ workflows: z.array(WorkflowView), next: z.number().int().nullable() }),
+});
+
+/**
+ * Follows a workflow: its view at once and after each change (at most ten a second), until it has ended; the last event
+ * has `is_final` true and the server closes the stream. While nothing changes a comment is sent every 15 s.
+ */
+export const followWorkflow = operation({
+  name: 'workflow.follow',
+  owner: 'api',
+  summary: 'Progress of a workflow as server-sent events.',
+  http: { method: 'GET', path: '/api/v4/workflows/{workflow_id}/events', stream: true },
+  request: z.object({ workflow_id: Id }),
+  reply: z.object({ workflow: WorkflowView, is_final: z.boolean() }),
+});
