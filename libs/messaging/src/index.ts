@@ -1,0 +1,3 @@
+/** How the rooms of the house speak to each other: one interface, its transports, and what turns single calls into batches. */
+export * from './coalescer';
+export * from './messenger';
