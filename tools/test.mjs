@@ -1,0 +1,53 @@
+// `npm test`: installs what is missing, brings a private MariaDB, runs every spec, and ends with `N passed, N failed, N skipped`.
+//
+// Arguments go to Jest: `npm test -- libs/contracts`. An address in JOBMON_TEST_MARIADB_URL is used instead of a private server.
+// Where MariaDB can't be had its tests are skipped and say why; with CI=true that is a failure.
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { startMariadb } from './mariadb.mjs';
+import { setUp } from './setup.mjs';
+
+const isCi = process.env.CI === 'true';
+await setUp();
+
+const folder = mkdtempSync(join(tmpdir(), 'jobmon-test-'));
+const results = join(folder, 'results.json');
+const env = { ...process.env };
+let mariadb;
+if (!env.JOBMON_TEST_MARIADB_URL) {
+  try {
+    mariadb = await startMariadb(join(folder, 'mariadb'));
+    env.JOBMON_TEST_MARIADB_URL = mariadb.url;
+    console.log(`MariaDB: private server on port ${mariadb.port}`);
+  } catch (error) {
+    env.JOBMON_TEST_MARIADB_SKIP = error.message;
+    console.log(`MariaDB: ${error.message}${isCi ? '' : ' Its tests are skipped.'}`);
+  }
+}
+
+const jest = spawn(
+  process.execPath,
+  ['node_modules/jest/bin/jest.js', '--json', `--outputFile=${results}`, '--testLocationInResults', ...process.argv.slice(2)],
+  { stdio: 'inherit', env },
+);
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => jest.kill(signal));
+const code = await new Promise((resolve) => jest.on('exit', (exit) => resolve(exit ?? 1)));
+await mariadb?.stop();
+
+let summary = { numPassedTests: 0, numFailedTests: 0, numPendingTests: 0, numRuntimeErrorTestSuites: 0, testResults: [] };
+try {
+  summary = JSON.parse(readFileSync(results, 'utf8'));
+} catch {
+  summary.numFailedTests = 1;
+}
+rmSync(folder, { recursive: true, force: true });
+
+const skipped = summary.testResults.flatMap((file) => file.assertionResults.filter((test) => test.status === 'pending'));
+for (const reason of new Set(skipped.map((test) => test.fullName))) console.log(`skipped: ${reason}`);
+// A file that does not load has no tests to count; it counts as one that failed.
+const failed = summary.numFailedTests + summary.numRuntimeErrorTestSuites;
+const isRed = code !== 0 || failed > 0 || (isCi && env.JOBMON_TEST_MARIADB_SKIP !== undefined);
+console.log(`${summary.numPassedTests} passed, ${failed === 0 && isRed ? 1 : failed} failed, ${summary.numPendingTests} skipped`);
+process.exitCode = isRed ? 1 : 0;
