@@ -133,16 +133,20 @@ export class Coalescer<Item, Result> {
       this.waitingCount -= 1;
       turn.head += 1;
       if (turn.head === turn.items.length) this.turns.delete(key);
-      else if (this.turns.size > 1) this.putLast(key, turn);
+      else this.endTurn(key, turn);
     }
     return batch;
   }
 
-  private putLast(key: string | number, turn: Turn<Item, Result>): void {
+  /** Puts a key with items left behind the others, and gives the served front of its list back to memory when it is most of it. */
+  private endTurn(key: string | number, turn: Turn<Item, Result>): void {
+    if (turn.head * 2 > turn.items.length) {
+      turn.items.splice(0, turn.head);
+      turn.head = 0;
+    }
+    if (this.turns.size === 1) return;
     this.turns.delete(key);
-    // The served front of a long turn is given back to memory once it is more than half of it.
-    const rest = turn.head * 2 > turn.items.length ? { items: turn.items.slice(turn.head), head: 0 } : turn;
-    this.turns.set(key, rest);
+    this.turns.set(key, turn);
   }
 }
 
