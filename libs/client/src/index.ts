@@ -1,0 +1,2 @@
+/** The TypeScript SDK: build a workflow, submit it, follow it; and the HTTP connection that command line and agent share. */
+export { Connection, isServerUnreachable, type CallOf, type ConnectionOptions, type SendOptions } from './send';
