@@ -1,0 +1,312 @@
+/**
+ * All settings of the house: one schema, read once at a process's start, validated and frozen. For each key the first of
+ * these that gives it wins: the command line, `JOBMON__SECTION__KEY` in the environment, the YAML file that
+ * `JOBMON__CONFIG_FILE` names, the process's own defaults, the defaults below. An error names the key, where its value
+ * came from and the rule it breaks.
+ */
+import { readFileSync } from 'node:fs';
+import { availableParallelism, homedir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { JobmonError } from '@jobmon/contracts';
+import { isMap, isScalar, LineCounter, parseDocument, type Node } from 'yaml';
+import { z } from 'zod';
+import { describeDatabase, formatDatabaseUrl, parseDatabaseUrl } from './database-url';
+
+/** A file name, absolute in the end; `~/` is the home folder. */
+const FilePath = z
+  .string()
+  .min(1, 'must name a file or folder')
+  .max(2048)
+  .transform((path) => (path.startsWith('~/') ? join(homedir(), path.slice(2)) : resolve(path)));
+
+/** Environment and command line give text; YAML gives the value itself. */
+const whole = (min: number, max: number) =>
+  z.preprocess(
+    (value) => (typeof value === 'string' && /^\s*-?\d+\s*$/.test(value) ? Number(value) : value),
+    z.number(`must be a whole number from ${min} to ${max}`).int().min(min, rangeRule(min, max)).max(max, rangeRule(min, max)),
+  );
+const rangeRule = (min: number, max: number): string => `must be a whole number from ${min} to ${max}`;
+
+const FLAG_WORDS: Readonly<Record<string, boolean>> = {
+  true: true,
+  yes: true,
+  on: true,
+  '1': true,
+  false: false,
+  no: false,
+  off: false,
+  '0': false,
+};
+const Flag = z.preprocess(
+  (value) => (typeof value === 'string' ? (FLAG_WORDS[value.trim().toLowerCase()] ?? value) : value),
+  z.boolean('must be true or false'),
+);
+
+const TextList = z.preprocess(
+  (value) =>
+    typeof value === 'string'
+      ? value
+          .split(',')
+          .map((part) => part.trim())
+          .filter((part) => part !== '')
+      : value,
+  z.array(z.string(), 'must be a list of texts, with commas between them in the environment').max(100),
+);
+
+const DatabaseUrl = z.string('must be a text').transform((url, context) => {
+  try {
+    return formatDatabaseUrl(parseDatabaseUrl(url));
+  } catch (error) {
+    context.addIssue({ code: 'custom', message: error instanceof JobmonError ? error.message : 'is no database address' });
+    return z.NEVER;
+  }
+});
+
+const Origin = /^https?:\/\/[^/\s]+$/;
+
+const Settings = z.object({
+  db: z.object({
+    /** `sqlite:FILE`, `mysql://USER:PASSWORD@HOST:PORT/DATABASE` or `mariadb://…`. Default: a file in the user's data folder. */
+    url: DatabaseUrl,
+  }),
+  http: z.object({
+    /** Address to listen on. Any other than this machine's own needs `http.open` until there is a login. */
+    host: z.string().min(1, 'must name a host').default('127.0.0.1'),
+    /** Port to listen on; 0 takes any free one. Absent: the embedded house takes 8070, or another one when that is taken. */
+    port: whole(0, 65_535).optional(),
+    /** Listen where others can reach the server although nobody has to log in: whoever reaches it can run commands. */
+    open: Flag.default(false),
+    /** Origins of web pages, besides the server's own, whose requests are answered, e.g. `https://jobmon.example.org`. */
+    allowed_origins: TextList.pipe(z.array(z.string().regex(Origin, 'must read http(s)://HOST:PORT, without a path'))).default(
+      [],
+    ),
+    /** Names, besides its own, under which the server may be addressed (the Host header), without port. */
+    allowed_hosts: TextList.default([]),
+  }),
+  log: z.object({
+    /** Lines below this are not written. */
+    level: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),
+    /** File that log lines are appended to. Absent: standard output. */
+    file: FilePath.optional(),
+  }),
+  agent: z.object({
+    /** Commands that run at one time under the multiprocess plug-in. Default: the cores this process may use. */
+    cores: whole(1, 4_096).default(() => availableParallelism()),
+    /** Seconds of silence after which an agent's attempts are given to others; it kills them itself after two thirds of it. */
+    lease_seconds: whole(3, 3_600).default(60),
+    /** Folder of the attempts' records, which outlive the agent. Default: `agent` in the user's data folder. */
+    state_directory: FilePath,
+    /** Resident shells that start the commands. */
+    launchers: whole(1, 64).default(2),
+    /** Take other users' workflows too. */
+    any_user: Flag.default(false),
+  }),
+  scheduler: z.object({
+    /** Longest time between two looks at a run's rows when nothing is heard of it. */
+    reconcile_seconds: whole(1, 3_600).default(5),
+  }),
+});
+
+type DeepReadonly<T> = T extends object ? { readonly [K in keyof T]: DeepReadonly<T[K]> } : T;
+export type Config = DeepReadonly<z.output<typeof Settings>>;
+
+/** Some of the settings, by section, as a caller gives them: text or values. */
+export type PartialSettings = { readonly [Section in keyof Config]?: { readonly [Key in keyof Config[Section]]?: unknown } };
+
+export interface ConfigSources {
+  /** The process's environment. */
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** What the command line said; undefined members were not given. Errors call `db.url` `--db-url`, see `flags`. */
+  readonly overrides?: PartialSettings;
+  /** How the command line spells a setting, for errors: `{ 'db.url': '--db' }`. */
+  readonly flags?: Readonly<Record<string, string>>;
+  /** Defaults of this process that differ from the schema's. */
+  readonly defaults?: PartialSettings;
+}
+
+export interface LoadedConfig {
+  readonly config: Config;
+  /** Sentences about environment variables that look like settings and are none. Log them once. */
+  readonly warnings: readonly string[];
+}
+
+/** Folder of what the user's own house keeps: `$XDG_DATA_HOME/jobmon`, else `~/.local/share/jobmon`. */
+export function dataFolder(env: ConfigSources['env']): string {
+  const base = env['XDG_DATA_HOME'];
+  // The XDG rules tell programs to ignore a relative path there.
+  return join(base !== undefined && base.startsWith('/') ? base : join(env['HOME'] ?? homedir(), '.local', 'share'), 'jobmon');
+}
+
+/** A value with the place it came from, told in errors. */
+interface Given {
+  readonly value: unknown;
+  readonly source: string;
+}
+type Layer = ReadonlyMap<string, Given>;
+
+/**
+ * Reads all settings.
+ *
+ * @throws JobmonError MALFORMED: one sentence for each wrong setting, `details.problems` the same as a list.
+ */
+export function loadConfig(sources: ConfigSources): LoadedConfig {
+  const problems: string[] = [];
+  const warnings: string[] = [];
+  const folder = dataFolder(sources.env);
+  const layers: Layer[] = [
+    layerOf(
+      { db: { url: `sqlite:${join(folder, 'jobmon.sqlite')}` }, agent: { state_directory: join(folder, 'agent') } },
+      () => 'default',
+    ),
+    layerOf(sources.defaults ?? {}, () => 'default of this program'),
+    fileLayer(sources.env['JOBMON__CONFIG_FILE'], problems),
+    environmentLayer(sources.env, warnings),
+    layerOf(
+      sources.overrides ?? {},
+      (key) => `command line, ${sources.flags?.[key] ?? `--${key.replace('.', '-').replaceAll('_', '-')}`}`,
+    ),
+  ];
+  const given = new Map<string, Given>();
+  for (const layer of layers) for (const [key, entry] of layer) given.set(key, entry);
+
+  const tree: Record<string, Record<string, unknown>> = {};
+  for (const section of SECTIONS) tree[section] = {};
+  for (const [key, { value }] of given) {
+    const [section, name] = key.split('.') as [string, string];
+    (tree[section] as Record<string, unknown>)[name] = value;
+  }
+  const parsed = Settings.safeParse(tree);
+  for (const issue of parsed.error?.issues ?? []) {
+    const key = issue.path.slice(0, 2).join('.');
+    const { value, source } = given.get(key) ?? { value: undefined, source: 'default' };
+    problems.push(`${key} (${source}) ${ruleOf(issue)}${SECRET_KEYS.has(key) ? '' : `, not ${JSON.stringify(value)}`}`);
+  }
+  if (problems.length > 0 || parsed.data === undefined) {
+    throw new JobmonError('MALFORMED', `wrong configuration: ${problems.join('; ')}`, { problems });
+  }
+  return { config: freeze(parsed.data), warnings };
+}
+
+/** The settings as they may be printed or logged: the database's password hidden. */
+export function describeConfig(config: Config): Record<string, Record<string, unknown>> {
+  const shown: Record<string, Record<string, unknown>> = {};
+  for (const [section, settings] of Object.entries(config)) shown[section] = { ...settings };
+  shown['db'] = { ...config.db, url: describeDatabase(parseDatabaseUrl(config.db.url)) };
+  return shown;
+}
+
+const SECTIONS = Object.keys(Settings.shape) as (keyof Config)[];
+const KEYS: readonly string[] = SECTIONS.flatMap((section) =>
+  Object.keys(Settings.shape[section].shape).map((key) => `${section}.${key}`),
+);
+/** A wrong value of these is not repeated in the error: it may hold a password. */
+const SECRET_KEYS: ReadonlySet<string> = new Set(['db.url']);
+/** The Python system's name of the database's address. `db.url` wins where one source gives both. */
+const DATABASE_ALIAS = 'db.sqlalchemy_database_uri';
+/**
+ * Settings of the Python client, which reads the same variables and the same file on the same machine: not ours, no mistake
+ * (spec/http-api-execution.md sections 1 and 8).
+ */
+const isOfPythonClient = (key: string): boolean =>
+  key === 'http.service_url' || key === 'http.route_prefix' || key.startsWith('heartbeat.');
+
+function layerOf(settings: PartialSettings, sourceOf: (key: string) => string): Layer {
+  const layer = new Map<string, Given>();
+  for (const [section, values] of Object.entries(settings)) {
+    for (const [name, value] of Object.entries(values ?? {})) {
+      const key = `${section}.${name}`;
+      if (value !== undefined) layer.set(key, { value, source: sourceOf(key) });
+    }
+  }
+  return layer;
+}
+
+function environmentLayer(env: ConfigSources['env'], warnings: string[]): Layer {
+  const layer = new Map<string, Given>();
+  for (const [variable, value] of Object.entries(env)) {
+    if (!variable.startsWith('JOBMON__') || variable === 'JOBMON__CONFIG_FILE' || value === undefined) continue;
+    const key = variable.slice('JOBMON__'.length).toLowerCase().replace('__', '.');
+    const entry = { value, source: `environment variable ${variable}` };
+    if (KEYS.includes(key)) layer.set(key, entry);
+    else if (key === DATABASE_ALIAS) {
+      if (env['JOBMON__DB__URL'] === undefined) layer.set('db.url', entry);
+    } else if (!isOfPythonClient(key)) warnings.push(`the environment variable ${variable} is no setting of this server`);
+  }
+  return layer;
+}
+
+function fileLayer(path: string | undefined, problems: string[]): Layer {
+  const layer = new Map<string, Given>();
+  if (path === undefined || path === '') return layer;
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    throw new JobmonError(
+      'MALFORMED',
+      `the configuration file ${path} (JOBMON__CONFIG_FILE) cannot be read: ${(error as Error).message}`,
+    );
+  }
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines });
+  const at = (node: unknown): string => `${path} line ${lines.linePos((node as Node).range?.[0] ?? 0).line}`;
+  for (const error of document.errors)
+    problems.push(`${path} line ${lines.linePos(error.pos[0]).line} is no YAML: ${error.code}`);
+  if (document.errors.length > 0 || document.contents === null) return layer;
+  if (!isMap(document.contents)) {
+    problems.push(`${at(document.contents)} must hold sections: 'http:' with indented keys below it`);
+    return layer;
+  }
+  for (const { key: sectionNode, value: sectionValue } of document.contents.items) {
+    const section = isScalar(sectionNode) ? String(sectionNode.value) : '';
+    if (isOfPythonClient(`${section}.`)) continue;
+    if (!SECTIONS.includes(section as keyof Config)) {
+      problems.push(`${at(sectionNode)}: there is no section '${section}'${nearest(section, SECTIONS)}`);
+    } else if (isMap(sectionValue)) {
+      for (const { key: nameNode, value: node } of sectionValue.items) {
+        const key = `${section}.${isScalar(nameNode) ? String(nameNode.value) : ''}`;
+        const value = isScalar(node) ? node.value : (node as Node | null)?.toJS(document);
+        const entry = { value, source: at(nameNode) };
+        // A key without a value is a key that was not given.
+        if (value === null || value === undefined || isOfPythonClient(key)) continue;
+        if (KEYS.includes(key)) layer.set(key, entry);
+        else if (key === DATABASE_ALIAS) {
+          if (!sectionValue.has('url')) layer.set('db.url', entry);
+        } else problems.push(`${at(nameNode)}: there is no setting '${key}'${nearest(key, KEYS)}`);
+      }
+    } else if (!isScalar(sectionValue) || sectionValue.value !== null) {
+      problems.push(`${at(sectionNode)}: the section '${section}' must hold keys, indented below it`);
+    }
+  }
+  return layer;
+}
+
+function ruleOf(issue: z.core.$ZodIssue): string {
+  if (issue.code === 'invalid_value') return `must be one of ${issue.values.join(', ')}`;
+  if (issue.code === 'invalid_type' && issue.message.startsWith('Invalid input')) return `must be a ${issue.expected}`;
+  return issue.message;
+}
+
+/** `, did you mean 'http.port'?` when one of the names is at most three edits away. */
+function nearest(name: string, names: readonly string[]): string {
+  const distances = names.map((candidate) => ({ candidate, distance: editDistance(name, candidate) }));
+  const [best] = distances.sort((a, b) => a.distance - b.distance);
+  return best !== undefined && best.distance <= 3 ? `, did you mean '${best.candidate}'?` : `; there are ${names.join(', ')}`;
+}
+
+function editDistance(from: string, to: string): number {
+  let row = Array.from({ length: to.length + 1 }, (_, index) => index);
+  for (const [i, letter] of [...from].entries()) {
+    const next = [i + 1];
+    for (const [j, other] of [...to].entries()) {
+      next.push(Math.min((row[j + 1] as number) + 1, (next[j] as number) + 1, (row[j] as number) + (letter === other ? 0 : 1)));
+    }
+    row = next;
+  }
+  return row[to.length] as number;
+}
+
+function freeze<T extends object>(value: T): DeepReadonly<T> {
+  for (const member of Object.values(value)) if (typeof member === 'object' && member !== null) freeze(member as object);
+  return Object.freeze(value) as DeepReadonly<T>;
+}

@@ -1,0 +1,99 @@
+/**
+ * Addresses of databases: ours (`sqlite:FILE`, `mysql://…`, `mariadb://…`) and the spellings of the Python system's
+ * `sqlalchemy_database_uri`, which are turned into ours so that one setting serves both systems.
+ */
+import { homedir } from 'node:os';
+import { resolve } from 'node:path';
+import { JobmonError } from '@jobmon/contracts';
+
+/** Where the database is. `mysql` and `mariadb` are spoken to alike; the name is kept for messages. */
+export type DatabaseAddress =
+  | { readonly kind: 'sqlite'; /** Absolute path. */ readonly file: string }
+  | {
+      readonly kind: 'mysql' | 'mariadb';
+      readonly host: string;
+      readonly port: number;
+      readonly user: string;
+      readonly password: string;
+      readonly database: string;
+    };
+
+const MYSQL_PORT_DEFAULT = 3306;
+/** Drivers that Python names behind a plus sign; which one it was does not matter to us. */
+const SERVER_SCHEME = /^(mysql|mariadb)(\+[a-z0-9_]+)?$/i;
+/** Part of the address for Python's drivers, always true of ours: connections are utf8mb4. */
+const PARAMETERS_IGNORED: ReadonlySet<string> = new Set(['charset', 'binary_prefix']);
+
+/**
+ * Takes an address apart. Relative SQLite files are resolved against `folder` (the working folder when absent), `~/` against
+ * the home folder. `sqlite:///FILE` is relative and `sqlite:////FILE` absolute, as Python spells them.
+ *
+ * @throws JobmonError MALFORMED with the rule that was broken; the message never holds a password.
+ */
+export function parseDatabaseUrl(url: string, folder: string = process.cwd()): DatabaseAddress {
+  const scheme = /^([^:/\s]+):/.exec(url)?.[1] ?? '';
+  if (/^sqlite(\+[a-z0-9_]+)?$/i.test(scheme)) return { kind: 'sqlite', file: sqliteFile(url.slice(scheme.length + 1), folder) };
+  if (SERVER_SCHEME.test(scheme)) return serverAddress(url, scheme);
+  throw malformed('must start with sqlite:, mysql:// or mariadb://');
+}
+
+/** The address in our spelling, with its password. `parseDatabaseUrl` gives the same address back. */
+export function formatDatabaseUrl(address: DatabaseAddress): string {
+  if (address.kind === 'sqlite') return `sqlite:${address.file}`;
+  const host = address.host.includes(':') ? `[${address.host}]` : address.host;
+  const password = address.password === '' ? '' : `:${encodeURIComponent(address.password)}`;
+  const database = encodeURIComponent(address.database);
+  return `${address.kind}://${encodeURIComponent(address.user)}${password}@${host}:${address.port}/${database}`;
+}
+
+/** The address as it may be shown: the password hidden. */
+export function describeDatabase(address: DatabaseAddress): string {
+  return formatDatabaseUrl(address.kind === 'sqlite' || address.password === '' ? address : { ...address, password: '***' });
+}
+
+function sqliteFile(rest: string, folder: string): string {
+  // Only Python's spelling has parameters; in ours a question mark is part of the file's name.
+  const file = rest.startsWith('///') ? rest.slice(3).split('?')[0]! : rest;
+  if (file.startsWith('//')) throw malformed('a SQLite address has no host: write sqlite:FILE');
+  if (file === '' || file.includes(':memory:'))
+    throw malformed('must name a file: the server reads and writes on two connections');
+  if (file.includes('\0')) throw malformed('the file name holds a NUL character');
+  return file.startsWith('~/') ? resolve(homedir(), file.slice(2)) : resolve(folder, file);
+}
+
+function serverAddress(url: string, scheme: string): DatabaseAddress {
+  let parsed: URL;
+  try {
+    // Under a scheme that URL does not know, no port counts as the default one and is dropped.
+    parsed = new URL(`jobmon${url.slice(scheme.length)}`);
+  } catch {
+    throw malformed(`must read ${scheme}://USER:PASSWORD@HOST:PORT/DATABASE, special characters in USER and PASSWORD as %XX`);
+  }
+  const database = decode(parsed.pathname.slice(1));
+  if (parsed.hostname === '') throw malformed('the host is missing');
+  if (database === '' || database.includes('/')) throw malformed('the name of the database is missing: …/DATABASE');
+  if (parsed.username === '') throw malformed('the user is missing: …//USER:PASSWORD@…');
+  for (const name of parsed.searchParams.keys()) {
+    if (!PARAMETERS_IGNORED.has(name)) throw malformed(`the parameter '${name}' is not known`);
+  }
+  return {
+    kind: scheme.toLowerCase().startsWith('mysql') ? 'mysql' : 'mariadb',
+    host: parsed.hostname.replace(/^\[|\]$/g, ''),
+    port: parsed.port === '' ? MYSQL_PORT_DEFAULT : Number(parsed.port),
+    user: decode(parsed.username),
+    password: decode(parsed.password),
+    database,
+  };
+}
+
+function decode(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    throw malformed('a % must be followed by two hexadecimal digits; write %25 for a % itself');
+  }
+}
+
+function malformed(rule: string): JobmonError {
+  return new JobmonError('MALFORMED', rule);
+}

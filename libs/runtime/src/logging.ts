@@ -1,0 +1,47 @@
+/**
+ * Log lines: JSON, one per line, to standard output or a file, by pino. A request id ties the lines of one request together:
+ * make a child logger with `log.child({ request_id })`. Tokens and passwords are struck out where they are known to stand.
+ */
+import { pino, stdTimeFunctions, type Logger, type LoggerOptions } from 'pino';
+import type { Config } from './config';
+
+export type { Logger } from 'pino';
+
+export interface LoggerSettings {
+  /** Which part of the house writes: `api`, `state-machine`, `local`. */
+  readonly service: string;
+  readonly level: Config['log']['level'];
+  /** File to append to, or a stream (tests). Absent: standard output. */
+  readonly destination?: string | { write(line: string): void };
+}
+
+/** Where secrets can stand in what is logged: a request, its headers, a settings object, one of them a level deeper. */
+const SECRETS = ['authorization', 'cookie', 'token', 'password', '["set-cookie"]'].flatMap((name) => {
+  const member = name.startsWith('[') ? name : `.${name}`;
+  return [name, `*${member}`, `*.*${member}`, `*.*.*${member}`];
+});
+
+/** `scheme://user:password@host` anywhere in a text; databases' own errors repeat their address. */
+const PASSWORD_IN_ADDRESS = /(\b[a-z][a-z0-9+]*:\/\/[^\s:@/]*:)[^\s@]+@/gi;
+
+/** A text without the passwords of the addresses in it. */
+export function hidePasswords(text: string): string {
+  return text.replace(PASSWORD_IN_ADDRESS, '$1***@');
+}
+
+export function createLogger(settings: LoggerSettings): Logger {
+  const options: LoggerOptions = {
+    level: settings.level,
+    base: { service: settings.service, pid: process.pid },
+    timestamp: stdTimeFunctions.isoTime,
+    messageKey: 'message',
+    errorKey: 'error',
+    redact: { paths: SECRETS, censor: '***' },
+    formatters: { level: (label) => ({ level: label }) },
+    hooks: { streamWrite: hidePasswords },
+  };
+  const { destination } = settings;
+  if (typeof destination === 'object') return pino(options, destination);
+  // Written at once, not from a buffer: what was said before a kill -9 can be read after it.
+  return pino(options, pino.destination({ dest: destination ?? 1, sync: true, mkdir: true }));
+}
