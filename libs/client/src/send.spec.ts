@@ -140,7 +140,7 @@ describe('Connection.send', () => {
 
   test('nobody at the address, and somebody who is not a Jobmon server, are told from an answer', async () => {
     answer = (_, response) => response.end('<html>');
-    const stranger = await connection.send(getWorkflow, { workflow_id: 7 }).catch((error: unknown) => error);
+    const stranger = await connection.send(getWorkflow, { workflow_id: 7 }, { tries_max: 1 }).catch((error: unknown) => error);
     expect(stranger).toBeInstanceOf(JobmonError);
     expect(isServerUnreachable(stranger)).toBe(true);
     const nobody = new Connection({ url: 'http://127.0.0.1:1' });

@@ -49,10 +49,16 @@ export interface ConnectionOptions {
   readonly token?: string;
 }
 
-/** A JobmonError that came about on this side: no answer at all, or one that is not the house's. */
 const unreachable = new WeakSet<JobmonError>();
 
-/** Whether the call failed because nobody answered at the address, rather than by an answer. */
+/** A JobmonError that came about on this side of the wire: nobody to ask, no answer, or one that is not the house's. */
+export function serverUnreachable(message: string, cause?: unknown): JobmonError {
+  const error = new JobmonError('UNAVAILABLE', message, undefined, { cause });
+  unreachable.add(error);
+  return error;
+}
+
+/** Whether a call failed because no Jobmon server was to be had, rather than by an answer. */
 export function isServerUnreachable(error: unknown): boolean {
   return error instanceof JobmonError && unreachable.has(error);
 }
@@ -152,10 +158,7 @@ export class Connection {
     try {
       value = JSON.parse(text);
     } catch (cause) {
-      const message = `${this.url} does not answer like a Jobmon server; check the address`;
-      const error = new JobmonError('NOT_FOUND', message, undefined, { cause });
-      unreachable.add(error);
-      throw error;
+      throw serverUnreachable(`${this.url} does not answer like a Jobmon server; check the address`, cause);
     }
     const parsed = operation.reply.safeParse(value);
     if (parsed.success) return parsed.data as ReplyOf<O>;
@@ -166,9 +169,7 @@ export class Connection {
   #failure(thrown: unknown, signal: AbortSignal | undefined): JobmonError {
     if (signal?.aborted) throw signal.reason;
     if (thrown instanceof JobmonError) return thrown;
-    const error = new JobmonError('UNAVAILABLE', `no answer from ${this.url} (${rootOf(thrown)})`, undefined, { cause: thrown });
-    unreachable.add(error);
-    return error;
+    return serverUnreachable(`no answer from ${this.url} (${rootOf(thrown)})`, thrown);
   }
 }
 

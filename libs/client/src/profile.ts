@@ -1,0 +1,155 @@
+/**
+ * How a client finds its server without settings: the embedded house writes its address and token into the client profile of
+ * the user who started it, and takes it away when it stops. Only that user may read it: whoever has the token can run
+ * commands. A profile that its house left behind is recognised by the process that wrote it.
+ */
+import { randomBytes } from 'node:crypto';
+import { chmodSync, closeSync, fstatSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { homedir } from 'node:os';
+import path from 'node:path';
+import { getAlive, JobmonError } from '@jobmon/contracts';
+import { Connection, serverUnreachable } from './send';
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** The content of `profile.json`. */
+export interface Profile {
+  readonly url: string;
+  readonly token: string;
+  /** The process that wrote it. */
+  readonly pid: number;
+  /** When that process started, in clock ticks since boot: with the pid it names one process. Null where there is no /proc. */
+  readonly process_start: string | null;
+  /** ISO 8601, UTC; for people. */
+  readonly started_at: string;
+}
+
+/** Where the api answers and what to show it. */
+export interface Server {
+  readonly url: string;
+  readonly token?: string;
+}
+
+/** `$XDG_CONFIG_HOME/jobmon/profile.json`, else under `~/.config`. */
+export function profilePath(env: Environment = process.env): string {
+  const config = env.XDG_CONFIG_HOME || path.join(env.HOME || homedir(), '.config');
+  return path.join(config, 'jobmon', 'profile.json');
+}
+
+/**
+ * Writes the profile of a house in this process, whole or not at all (by rename): mode 0600 in a folder of mode 0700. A
+ * profile of another house is replaced. Throws the file system's error when the folder cannot be written.
+ */
+export function writeProfile(server: Required<Server>, env: Environment = process.env): Profile {
+  const profile: Profile = {
+    url: server.url,
+    token: server.token,
+    pid: process.pid,
+    process_start: processStart(process.pid),
+    started_at: new Date().toISOString(),
+  };
+  const file = profilePath(env);
+  mkdirSync(path.dirname(file), { recursive: true, mode: 0o700 });
+  chmodSync(path.dirname(file), 0o700);
+  const partial = `${file}.${process.pid}.${randomBytes(4).toString('hex')}`;
+  try {
+    writeFileSync(partial, `${JSON.stringify(profile, undefined, 2)}\n`, { mode: 0o600, flag: 'wx' });
+    renameSync(partial, file);
+  } catch (error) {
+    rmSync(partial, { force: true });
+    throw error;
+  }
+  return profile;
+}
+
+/** Removes the profile if it is still this one; another house may have written its own since. Never throws. */
+export function removeProfile(profile: Profile, env: Environment = process.env): void {
+  try {
+    const file = profilePath(env);
+    const standing = JSON.parse(readFileSync(file, 'utf8')) as Partial<Profile>;
+    if (standing.token === profile.token && standing.pid === profile.pid) rmSync(file, { force: true });
+  } catch {
+    // What can't be read isn't ours to remove.
+  }
+}
+
+/**
+ * The server to speak to: `JOBMON__HTTP__SERVICE_URL` with `JOBMON__HTTP__TOKEN`, else the client profile. Throws a
+ * JobmonError with one sentence of cause and cure: nothing configured, a profile that others can read or that belongs to
+ * another user, one that is damaged, or one that a house left behind.
+ */
+export async function findServer({ env = process.env }: { env?: Environment } = {}): Promise<Server> {
+  if (env.JOBMON__HTTP__SERVICE_URL) {
+    return { url: env.JOBMON__HTTP__SERVICE_URL, ...(env.JOBMON__HTTP__TOKEN ? { token: env.JOBMON__HTTP__TOKEN } : {}) };
+  }
+  const file = profilePath(env);
+  const profile = readProfile(file);
+  if (profile === undefined) {
+    throw serverUnreachable('no Jobmon server is known: start one with `jobmon serve`, or set JOBMON__HTTP__SERVICE_URL');
+  }
+  if (!(await isAlive(profile))) {
+    const since = `the Jobmon server at ${profile.url} (process ${profile.pid}, started ${profile.started_at}) is gone`;
+    throw serverUnreachable(`${since}: start it again with \`jobmon serve\``);
+  }
+  return { url: profile.url, token: profile.token };
+}
+
+/** Reads the profile from one open file, so that what was checked is what is read. Undefined when there is none. */
+function readProfile(file: string): Profile | undefined {
+  let descriptor: number;
+  try {
+    descriptor = openSync(file, 'r');
+  } catch (error) {
+    if (['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) return undefined;
+    throw new JobmonError('FORBIDDEN', `the client profile ${file} cannot be read (${(error as Error).message})`);
+  }
+  try {
+    const stat = fstatSync(descriptor);
+    if (process.getuid !== undefined && stat.uid !== process.getuid()) {
+      throw new JobmonError('FORBIDDEN', `the client profile ${file} belongs to another user and is not used: remove it`);
+    }
+    if (process.getuid !== undefined && (stat.mode & 0o077) !== 0) {
+      const cure = `run \`chmod 600 ${file}\` if nobody else could have read its token, else restart the server`;
+      throw new JobmonError('FORBIDDEN', `the client profile ${file} is open to other users and is not used: ${cure}`);
+    }
+    const profile = JSON.parse(readFileSync(descriptor, 'utf8')) as Profile;
+    if (typeof profile.url !== 'string' || typeof profile.token !== 'string' || !Number.isInteger(profile.pid)) {
+      throw new SyntaxError('a field is missing');
+    }
+    return profile;
+  } catch (error) {
+    if (error instanceof JobmonError) throw error;
+    throw new JobmonError('MALFORMED', `the client profile ${file} is damaged: remove it and restart the server`, undefined, {
+      cause: error,
+    });
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+/** Whether the house that wrote the profile still runs: the same process, by pid and start time, or, unknown, one that answers. */
+async function isAlive(profile: Profile): Promise<boolean> {
+  try {
+    process.kill(profile.pid, 0);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EPERM') return false;
+  }
+  if (profile.process_start !== null) return processStart(profile.pid) === profile.process_start;
+  try {
+    await new Connection(profile).send(getAlive, {}, { tries_max: 1, timeout_ms: 5_000 });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Field 22 of /proc/<pid>/stat: clock ticks from boot to the start of the process. Null where it cannot be read. */
+function processStart(pid: number): string | null {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    // The second field is the program's name in parentheses and may hold blanks; fields are counted behind it.
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? null;
+  } catch {
+    return null;
+  }
+}
