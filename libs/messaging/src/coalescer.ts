@@ -12,7 +12,10 @@ import { JobmonError, type ErrorBody } from '@jobmon/contracts';
 import type { Outcome } from './messenger';
 
 export interface CoalescerOptions<Item, Result> {
-  /** Does one batch and answers one outcome for each item, in order. When it throws, every item of the batch gets that error. */
+  /**
+   * Does one batch and answers one outcome for each item, in order. When it throws, every item of the batch gets that error,
+   * INTERNAL without its cause unless it is a JobmonError: `run` logs its own defects.
+   */
   readonly run: (items: Item[]) => Promise<Outcome<Result>[]>;
   /** Most items in a batch. */
   readonly rows_max: number;
@@ -33,6 +36,9 @@ interface Waiting<Item, Result> {
   readonly bytes: number;
   readonly settle: (outcome: Outcome<Result>) => void;
 }
+
+/** A turn's served front is cut off when it is this long and more than half of the turn: each item is moved once at most. */
+const FRONT_MAX = 1_024;
 
 /** Items of one key, oldest first. `head` moves instead of `shift`, which costs the length of the array. */
 interface Turn<Item, Result> {
@@ -133,20 +139,20 @@ export class Coalescer<Item, Result> {
       this.waitingCount -= 1;
       turn.head += 1;
       if (turn.head === turn.items.length) this.turns.delete(key);
-      else this.endTurn(key, turn);
+      else this.putLast(key, turn);
     }
     return batch;
   }
 
-  /** Puts a key with items left behind the others, and gives the served front of its list back to memory when it is most of it. */
-  private endTurn(key: string | number, turn: Turn<Item, Result>): void {
-    if (turn.head * 2 > turn.items.length) {
+  private putLast(key: string | number, turn: Turn<Item, Result>): void {
+    if (turn.head >= FRONT_MAX && turn.head * 2 > turn.items.length) {
       turn.items.splice(0, turn.head);
       turn.head = 0;
     }
-    if (this.turns.size === 1) return;
-    this.turns.delete(key);
-    this.turns.set(key, turn);
+    if (this.turns.size > 1) {
+      this.turns.delete(key);
+      this.turns.set(key, turn);
+    }
   }
 }
 

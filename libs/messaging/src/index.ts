@@ -1,3 +1,5 @@
 /** How the rooms of the house speak to each other: one interface, its transports, and what turns single calls into batches. */
 export * from './coalescer';
+export * from './in-process';
 export * from './messenger';
+export * from './sender';
