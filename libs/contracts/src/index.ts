@@ -10,5 +10,6 @@ export * from './service';
 export * from './task';
 export * from './task-instance';
 export * from './tool';
+export * from './version';
 export * from './workflow';
 export * from './workflow-run';

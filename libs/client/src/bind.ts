@@ -1,0 +1,197 @@
+/**
+ * Writes a workflow to the server: its templates, itself, its tasks and its graph, in this order, the last two in pieces. Each
+ * step finds what an earlier try has written, so that a bind that broke off is simply done again.
+ */
+import {
+  registerEdges,
+  registerTasks,
+  registerWorkflow,
+  type ReplyOf,
+  type registerTaskTemplate,
+  type ResourcesToRegister,
+  type TaskToRegister,
+} from '@jobmon/contracts';
+import {
+  dagHash,
+  nodeArgsHash,
+  nodeHash,
+  taskArgsHash,
+  taskHash,
+  workflowArgsHash,
+  workflowTaskHash,
+  type Graph,
+} from './identity';
+import type { Connection } from './send';
+import type { Task, TemplateOfTask } from './task';
+import type { BindOptions, Workflow } from './workflow';
+
+/** A piece ends with this many tasks, or nodes and edges together, or characters, whichever comes first. */
+const PIECE_TASKS_MAX = 5_000;
+const PIECE_EDGES_MAX = 100_000;
+const PIECE_CHARS_MAX = 4 * 1024 * 1024;
+/** Time for one piece: it may be large, and the server may be busy with others. */
+const PIECE_TIMEOUT_MS = 120_000;
+
+export interface BoundWorkflow {
+  readonly workflowId: number;
+}
+
+/** A template as the server knows it, with its argument ids ascending. */
+interface RegisteredTemplate {
+  readonly versionId: number;
+  readonly node: { readonly ids: number[]; readonly at: number[]; readonly names: string[] };
+  readonly task: { readonly ids: number[]; readonly at: number[]; readonly names: string[] };
+}
+
+/** Writes it all and sets each task's `taskId`. `graph` is that of `tasks` by position. */
+export async function bindWorkflow(
+  workflow: Workflow,
+  tasks: readonly Task[],
+  graph: { downstreams: Graph; upstreams: Graph },
+  options: BindOptions,
+): Promise<BoundWorkflow> {
+  const connection = await workflow.tool.connect();
+  const templates = new Map<TemplateOfTask, RegisteredTemplate>();
+  for (const task of tasks) {
+    if (!templates.has(task.template)) templates.set(task.template, registeredOf(task.template, await task.template.register()));
+  }
+  const hashes = hashesOf(tasks, templates);
+  const registered = await connection.send(
+    registerWorkflow,
+    {
+      tool_version_id: await workflow.tool.register(),
+      name: workflow.name,
+      description: workflow.description,
+      workflow_args: workflow.workflowArgs,
+      workflow_args_hash: workflowArgsHash(workflow.workflowArgs),
+      task_hash: workflowTaskHash(hashes.tasks),
+      dag_hash: dagHash(hashes.nodes, graph.downstreams),
+      max_concurrently_running: workflow.maxConcurrentlyRunning,
+      attributes: workflow.workflowAttributes,
+    },
+    { signal: options.signal },
+  );
+  const workflowId = registered.workflow_id;
+  const nodeIds = await bindTasks(connection, workflow, workflowId, tasks, templates, hashes, options);
+  if (!registered.has_edges) await bindEdges(connection, workflowId, nodeIds, graph, options);
+  return { workflowId };
+}
+
+interface Hashes {
+  readonly nodes: BigUint64Array;
+  readonly tasks: BigUint64Array;
+  readonly nodeArgs: readonly string[];
+  readonly taskArgs: readonly string[];
+}
+
+function hashesOf(tasks: readonly Task[], templates: ReadonlyMap<TemplateOfTask, RegisteredTemplate>): Hashes {
+  const nodes = new BigUint64Array(tasks.length);
+  const hashed = new BigUint64Array(tasks.length);
+  const nodeArgs: string[] = new Array<string>(tasks.length);
+  const taskArgs: string[] = new Array<string>(tasks.length);
+  tasks.forEach(({ template, values }, i) => {
+    const { versionId, node, task } = templates.get(template)!;
+    nodeArgs[i] = nodeArgsHash(
+      node.ids,
+      node.at.map((at) => values[at]!),
+    );
+    taskArgs[i] = taskArgsHash(
+      task.ids,
+      task.at.map((at) => values[at]!),
+    );
+    nodes[i] = nodeHash(nodeArgs[i]!, versionId);
+    hashed[i] = taskHash(nodes[i]!, taskArgs[i]!);
+  });
+  return { nodes, tasks: hashed, nodeArgs, taskArgs };
+}
+
+function registeredOf(template: TemplateOfTask, reply: ReplyOf<typeof registerTaskTemplate>): RegisteredTemplate {
+  const byId = (names: readonly string[]) => {
+    const sorted = [...names].sort((a, b) => reply.arg_ids[a]! - reply.arg_ids[b]!);
+    return {
+      names: sorted,
+      ids: sorted.map((name) => reply.arg_ids[name]!),
+      at: sorted.map((name) => template.names.indexOf(name)),
+    };
+  };
+  return { versionId: reply.task_template_version_id, node: byId(template.nodeArgs), task: byId(template.taskArgs) };
+}
+
+/** Answers the node id of each task. */
+async function bindTasks(
+  connection: Connection,
+  workflow: Workflow,
+  workflow_id: number,
+  tasks: readonly Task[],
+  templates: ReadonlyMap<TemplateOfTask, RegisteredTemplate>,
+  hashes: Hashes,
+  { onBound, signal }: BindOptions,
+): Promise<Uint32Array> {
+  const nodeIds = new Uint32Array(tasks.length);
+  for (let from = 0; from < tasks.length;) {
+    const piece: TaskToRegister[] = [];
+    const resources = new Map<string, number>();
+    const listed: ResourcesToRegister[] = [];
+    for (let i = from, chars = 0; i < tasks.length && piece.length < PIECE_TASKS_MAX && chars < PIECE_CHARS_MAX; i++) {
+      const task = tasks[i]!;
+      const { cluster, queue, requested } = workflow.resourcesOf(task);
+      const entry: ResourcesToRegister = queue === undefined ? { cluster, requested } : { cluster, queue, requested };
+      const key = JSON.stringify(entry);
+      let position = resources.get(key);
+      if (position === undefined) {
+        position = listed.push(entry) - 1;
+        resources.set(key, position);
+      }
+      const { versionId, node, task: taskKind } = templates.get(task.template)!;
+      const one: TaskToRegister = {
+        task_template_version_id: versionId,
+        node_args: argsOf(node, task),
+        node_args_hash: hashes.nodeArgs[i]!,
+        task_args: argsOf(taskKind, task),
+        task_args_hash: hashes.taskArgs[i]!,
+        name: task.name,
+        command: task.command,
+        max_attempts: workflow.maxAttemptsOf(task),
+        resources: position,
+      };
+      if (Object.keys(task.attributes).length > 0) one.attributes = task.attributes;
+      piece.push(one);
+      chars += 400 + one.command.length + one.name.length + task.values.reduce((sum, value) => sum + value.length, 0);
+    }
+    const request = { workflow_id, resources: listed, tasks: piece };
+    const reply = await connection.send(registerTasks, request, { signal, timeout_ms: PIECE_TIMEOUT_MS });
+    reply.tasks.forEach(([taskId, nodeId], i) => {
+      tasks[from + i]!.taskId = taskId;
+      nodeIds[from + i] = nodeId;
+    });
+    from += piece.length;
+    onBound?.({ tasks: from, of: tasks.length });
+  }
+  return nodeIds;
+}
+
+function argsOf(kind: RegisteredTemplate['node'], task: Task): Record<string, string> {
+  const args: Record<string, string> = {};
+  kind.names.forEach((name, i) => (args[name] = task.values[kind.at[i]!]!));
+  return args;
+}
+
+async function bindEdges(
+  connection: Connection,
+  workflow_id: number,
+  nodeIds: Uint32Array,
+  { downstreams, upstreams }: { downstreams: Graph; upstreams: Graph },
+  { signal }: BindOptions,
+): Promise<void> {
+  const idsIn = (graph: Graph, i: number): number[] =>
+    Array.from(graph.targets.subarray(graph.offsets[i], graph.offsets[i + 1]), (position) => nodeIds[position]!);
+  for (let i = 0; i < nodeIds.length;) {
+    const nodes: [number, number[], number[]][] = [];
+    for (let edges = 0; i < nodeIds.length && edges < PIECE_EDGES_MAX; i++) {
+      const node: [number, number[], number[]] = [nodeIds[i]!, idsIn(upstreams, i), idsIn(downstreams, i)];
+      nodes.push(node);
+      edges += 1 + node[1].length + node[2].length;
+    }
+    await connection.send(registerEdges, { workflow_id, nodes }, { signal, timeout_ms: PIECE_TIMEOUT_MS });
+  }
+}
