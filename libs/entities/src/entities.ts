@@ -1,0 +1,51 @@
+/** Every entity, in the order in which the ERD shows the tables: the 31 of the Python system, then ours. */
+import { ArrayRow } from './array';
+import { Agent, Cluster, ClusterType, Queue } from './cluster';
+import { Dag, Edge, Node, NodeArg } from './dag';
+import { TaskInstanceStatusRow, TaskResourcesType, TaskStatusRow, WorkflowRunStatusRow, WorkflowStatusRow } from './lookup';
+import { Task, TaskArg, TaskAttribute, TaskAttributeType, TaskResources, TaskStatusCount } from './task';
+import { TaskInstance, TaskInstanceErrorLog, TaskInstanceHistory } from './task-instance';
+import { Arg, ArgType, TaskTemplate, TaskTemplateVersion, TemplateArgMap } from './task-template';
+import { Tool, ToolVersion } from './tool';
+import { Workflow, WorkflowAttribute, WorkflowAttributeType } from './workflow';
+import { WorkflowRun } from './workflow-run';
+
+/** The tables that a database of the Python system has too (spec/data-model.md section 2). */
+export const SHARED_ENTITIES = [
+  Tool,
+  ToolVersion,
+  TaskTemplate,
+  TaskTemplateVersion,
+  TemplateArgMap,
+  Arg,
+  ArgType,
+  Dag,
+  Node,
+  Edge,
+  NodeArg,
+  Workflow,
+  WorkflowAttribute,
+  WorkflowAttributeType,
+  WorkflowRun,
+  ArrayRow,
+  Task,
+  TaskArg,
+  TaskAttribute,
+  TaskAttributeType,
+  TaskResources,
+  TaskInstance,
+  TaskInstanceErrorLog,
+  ClusterType,
+  Cluster,
+  Queue,
+  TaskStatusRow,
+  TaskInstanceStatusRow,
+  WorkflowStatusRow,
+  WorkflowRunStatusRow,
+  TaskResourcesType,
+] as const;
+
+/** The tables that only this system has. */
+export const OWN_ENTITIES = [TaskInstanceHistory, TaskStatusCount, Agent] as const;
+
+export const ENTITIES = [...SHARED_ENTITIES, ...OWN_ENTITIES] as const;

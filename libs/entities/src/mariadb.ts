@@ -1,0 +1,388 @@
+/**
+ * The database on a server: MariaDB 10.11 or newer, MySQL 8 by construction. Statements go through the pool of the TypeORM
+ * data source, each write in one transaction on one connection.
+ *
+ * A write that fails before its COMMIT was sent has changed nothing and is run again: deadlock, lock time-out, a lost or killed
+ * connection, a server that is away. When the connection is lost after COMMIT was sent nobody can know what became
+ * of it: the caller is told so, and repeats under its own guards.
+ */
+import { createHash } from 'node:crypto';
+import { setTimeout as pause } from 'node:timers/promises';
+import { JobmonError } from '@jobmon/contracts';
+import type { DatabaseAddress, Logger } from '@jobmon/runtime';
+import * as mysql from 'mysql2';
+import { DataSource } from 'typeorm';
+import type { Database, Dialect, Procedure, SqlValue, StatementCounts, StatementResult, WriteOptions } from './database';
+import { ENTITIES } from './entities';
+import { keepDatesAsText, MIGRATIONS, pendingMigrations } from './schema';
+
+type ServerAddress = Extract<DatabaseAddress, { kind: 'mysql' | 'mariadb' }>;
+
+/** Bound of all trying again of one write or read (design section 4). No attempt starts after it. */
+const PATIENCE_MS = 5_000;
+const LOCK_WAIT_SECONDS = 3;
+const STATEMENT_SECONDS = 5;
+/** A server that does not even refuse: longer than the statement limit, which is the server's own. */
+const ANSWER_TIMEOUT_MS = 6_000;
+const CONNECT_TIMEOUT_MS = 4_000;
+const MIGRATION_LOCK_SECONDS = 60;
+/** Two cores of a server are busy with fewer; the rest are reads. Each costs the server about 1 MiB. */
+const CONNECTIONS_MAX = 16;
+/** Requests that may wait for a connection; one more is answered UNAVAILABLE. */
+const REQUESTS_WAITING_MAX = 10_000;
+/** Pause before an attempt is repeated: this much plus as much again by chance. */
+const RETRY_PAUSE_MS = 5;
+const COLLATION = 'utf8mb4_bin';
+
+/** Errors of the server after which its transaction is gone and a repeat may succeed. */
+const REPEATABLE_ERRNOS: ReadonlySet<number> = new Set([
+  1205, // lock wait time-out
+  1213, // deadlock
+  1020, // the row changed since it was read
+  1040, // too many connections
+  1053, // the server is shutting down
+  1203, // too many connections of this user
+  1317, // the statement was interrupted
+  1927, // the connection was killed (MariaDB)
+  4031, // the connection was closed for its idleness (MySQL)
+]);
+/** The statement limit was reached: on MariaDB, on MySQL. */
+const STATEMENT_LIMIT_ERRNOS: ReadonlySet<number> = new Set([1969, 3024]);
+
+/** The dialect for tables whose texts are compared by `collation`. */
+export function mariadbDialect(collation: string): Dialect {
+  const types = { int: 'BIGINT', text: `LONGTEXT CHARACTER SET utf8mb4 COLLATE ${collation}`, real: 'DOUBLE' } as const;
+  return {
+    name: 'mariadb',
+    now: 'UTC_TIMESTAMP()',
+    nowPlusSeconds: 'DATE_ADD(UTC_TIMESTAMP(), INTERVAL ? SECOND)',
+    forUpdate: ' FOR UPDATE',
+    insertIgnore: 'INSERT IGNORE',
+    jsonRows(alias, columns) {
+      const list = Object.entries(columns).map(([name, type]) => `\`${name}\` ${types[type]} PATH '$.${name}'`);
+      return `JSON_TABLE(?, '$[*]' COLUMNS (${list.join(', ')})) AS ${alias}`;
+    },
+    onDuplicate: (_key, assignments) => `ON DUPLICATE KEY UPDATE ${assignments}`,
+    inserted: (column) => `VALUES(\`${column}\`)`,
+  };
+}
+
+/** Connects, migrates when needed, and starts the pool. */
+export async function openMariadb(address: ServerAddress, log: Logger): Promise<Database> {
+  try {
+    const server = await probe(address, log);
+    return await MariadbDatabase.open(address, server);
+  } catch (error) {
+    throw explained(error, address);
+  }
+}
+
+/** What must be known of a server before the pool starts. */
+interface Server {
+  readonly isMariadb: boolean;
+  readonly max_allowed_packet: number;
+  readonly collation: string;
+}
+
+class MariadbDatabase implements Database {
+  readonly dialect: Dialect;
+  readonly batch_bytes_max: number;
+  readonly counts: StatementCounts = { statements: 0, transactions: 0, rows_read: 0, rows_written: 0, retries: 0 };
+  private readonly pool: mysql.Pool;
+
+  private constructor(
+    readonly dataSource: DataSource,
+    server: Server,
+  ) {
+    this.dialect = mariadbDialect(server.collation);
+    this.batch_bytes_max = Math.floor(server.max_allowed_packet / 2);
+    this.pool = (dataSource.driver as unknown as { pool: mysql.Pool }).pool;
+  }
+
+  static async open(address: ServerAddress, server: Server): Promise<MariadbDatabase> {
+    const driver = {
+      ...mysql,
+      createPool: (options: mysql.PoolOptions) => {
+        const pool = mysql.createPool(options);
+        // Sent before any statement of whoever asked for the connection; commands of a connection keep their order.
+        pool.on('connection', (connection) =>
+          connection.query(sessionSql(server.isMariadb), (error: unknown) => {
+            if (error) connection.destroy();
+          }),
+        );
+        return pool;
+      },
+    };
+    const dataSource = new DataSource({ ...dataSourceOptions(address), driver });
+    keepDatesAsText(dataSource);
+    await dataSource.initialize();
+    return new MariadbDatabase(dataSource, server);
+  }
+
+  async read<Row>(sql: string, params: readonly SqlValue[] = []): Promise<Row[]> {
+    const result = await this.patiently('read', async (connection) => this.execute(connection, sql, params));
+    return result.rows as Row[];
+  }
+
+  async write<T>(options: WriteOptions, procedure: () => Procedure<T>): Promise<T> {
+    return this.patiently(options.label, async (connection, attempt) => {
+      await query(connection, 'START TRANSACTION');
+      const running = procedure();
+      let step = running.next();
+      while (!step.done) {
+        const result = await this.execute(connection, step.value.sql, step.value.params ?? []);
+        step = running.next(result);
+      }
+      attempt.isCommitSent = true;
+      await query(connection, 'COMMIT');
+      attempt.isCommitSent = false;
+      this.counts.transactions += 1;
+      return step.value;
+    });
+  }
+
+  async close(): Promise<void> {
+    if (this.dataSource.isInitialized) await this.dataSource.destroy();
+  }
+
+  /** Runs an attempt on a connection, again while its failure has changed nothing and time is left. */
+  private async patiently<T>(
+    label: string,
+    run: (connection: mysql.PoolConnection, attempt: { isCommitSent: boolean }) => Promise<T>,
+  ): Promise<T> {
+    const deadline = Date.now() + PATIENCE_MS;
+    for (;;) {
+      const attempt = { isCommitSent: false };
+      let connection: mysql.PoolConnection | undefined;
+      try {
+        connection = await this.connection();
+        const answer = await run(connection, attempt);
+        connection.release();
+        return answer;
+      } catch (error) {
+        if (connection !== undefined) await rollBack(connection, error);
+        if (attempt.isCommitSent && !isRefusalOfCommit(error)) {
+          const message = `${label}: the connection to the database was lost while it committed; whether it did is not known`;
+          throw new JobmonError('UNAVAILABLE', message, { commit_unknown: true }, { cause: error });
+        }
+        if (STATEMENT_LIMIT_ERRNOS.has(errnoOf(error))) {
+          throw new JobmonError('UNAVAILABLE', `${label}: a statement took longer than ${STATEMENT_SECONDS} s`, undefined, {
+            cause: error,
+          });
+        }
+        if (!isRepeatable(error)) throw error;
+        if (Date.now() >= deadline) {
+          throw new JobmonError('UNAVAILABLE', `${label}: the database is away or held up by locks`, undefined, { cause: error });
+        }
+      }
+      this.counts.retries += 1;
+      await pause(RETRY_PAUSE_MS * (1 + Math.random()));
+    }
+  }
+
+  private connection(): Promise<mysql.PoolConnection> {
+    return new Promise((resolve, reject) => {
+      this.pool.getConnection((error, connection) => (error ? reject(error) : resolve(connection)));
+    });
+  }
+
+  private async execute(connection: mysql.PoolConnection, sql: string, params: readonly SqlValue[]): Promise<StatementResult> {
+    this.counts.statements += 1;
+    const result = await query(connection, sql, params);
+    if (Array.isArray(result)) {
+      this.counts.rows_read += result.length;
+      return { rows: result as Record<string, SqlValue>[], affected: result.length, insert_id: 0 };
+    }
+    this.counts.rows_written += result.affectedRows;
+    return { rows: [], affected: result.affectedRows, insert_id: result.insertId };
+  }
+}
+
+function query(
+  connection: mysql.Connection,
+  sql: string,
+  params: readonly SqlValue[] = [],
+): Promise<mysql.RowDataPacket[] | mysql.ResultSetHeader> {
+  const values = params.map((value) => (typeof value === 'bigint' ? value.toString() : value));
+  return new Promise((resolve, reject) => {
+    connection.query({ sql, values, timeout: ANSWER_TIMEOUT_MS }, (error, result) =>
+      error ? reject(error) : resolve(result as mysql.RowDataPacket[] | mysql.ResultSetHeader),
+    );
+  });
+}
+
+/** Gives a connection back clean, or not at all: after an error of the connection itself nothing can be said about it. */
+async function rollBack(connection: mysql.PoolConnection, error: unknown): Promise<void> {
+  if (isConnectionProblem(error)) {
+    connection.destroy();
+    return;
+  }
+  try {
+    await query(connection, 'ROLLBACK');
+    connection.release();
+  } catch {
+    connection.destroy();
+  }
+}
+
+/** Settings of every connection of the pool. */
+function sessionSql(isMariadb: boolean): string {
+  const settings = [
+    `time_zone = '+00:00'`,
+    `sql_mode = 'STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'`,
+    `innodb_lock_wait_timeout = ${LOCK_WAIT_SECONDS}`,
+    isMariadb ? `tx_isolation = 'READ-COMMITTED'` : `transaction_isolation = 'READ-COMMITTED'`,
+    isMariadb ? `max_statement_time = ${STATEMENT_SECONDS}` : `max_execution_time = ${STATEMENT_SECONDS * 1000}`,
+  ];
+  return `SET SESSION ${settings.join(', SESSION ')}`;
+}
+
+function dataSourceOptions(address: ServerAddress) {
+  return {
+    type: 'mariadb' as const,
+    host: address.host,
+    port: address.port,
+    username: address.user,
+    password: address.password,
+    database: address.database,
+    charset: COLLATION,
+    timezone: 'Z',
+    dateStrings: true,
+    supportBigNumbers: true,
+    bigNumberStrings: false,
+    connectTimeout: CONNECT_TIMEOUT_MS,
+    poolSize: CONNECTIONS_MAX,
+    extra: { queueLimit: REQUESTS_WAITING_MAX, jsonStrings: true, enableKeepAlive: true },
+    entities: [...ENTITIES],
+    migrations: [...MIGRATIONS],
+    synchronize: false,
+    logging: false,
+  };
+}
+
+/** Looks at the server on a connection of its own and runs the missing migrations under a lock that others wait for. */
+async function probe(address: ServerAddress, log: Logger): Promise<Server> {
+  const connection = mysql.createConnection({
+    host: address.host,
+    port: address.port,
+    user: address.user,
+    password: address.password,
+    database: address.database,
+    charset: COLLATION,
+    connectTimeout: CONNECT_TIMEOUT_MS,
+  });
+  // A connection that is lost between two statements says so here; the statement that follows fails and is explained.
+  connection.on('error', () => undefined);
+  const select = async (sql: string, params: readonly SqlValue[] = []): Promise<Record<string, SqlValue>[]> =>
+    await new Promise((resolve, reject) => {
+      connection.query(sql, [...params], (error, rows) => (error ? reject(error) : resolve(rows as Record<string, SqlValue>[])));
+    });
+  try {
+    const [facts] = await select('SELECT VERSION() AS version, @@max_allowed_packet AS max_allowed_packet');
+    await migrate(address, select, log);
+    const [column] = await select(
+      `SELECT COLLATION_NAME AS collation FROM information_schema.COLUMNS
+        WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'node' AND COLUMN_NAME = 'node_args_hash'`,
+    );
+    return {
+      isMariadb: String(facts!.version).includes('MariaDB'),
+      max_allowed_packet: Number(facts!.max_allowed_packet),
+      collation: String(column?.collation ?? COLLATION),
+    };
+  } finally {
+    connection.destroy();
+  }
+}
+
+type Select = (sql: string, params?: readonly SqlValue[]) => Promise<Record<string, SqlValue>[]>;
+
+async function migrate(address: ServerAddress, select: Select, log: Logger): Promise<void> {
+  const where = `the database ${address.database} on ${address.host}:${address.port}`;
+  if (pendingMigrations(await appliedMigrations(select), where).length === 0) return;
+  const lock = `jobmon_migration_${createHash('sha256').update(address.database).digest('hex').slice(0, 40)}`;
+  const [locked] = await select('SELECT GET_LOCK(?, ?) AS locked', [lock, MIGRATION_LOCK_SECONDS]);
+  if (locked?.locked !== 1) {
+    throw new JobmonError(
+      'UNAVAILABLE',
+      `another process has been migrating ${where} for ${MIGRATION_LOCK_SECONDS} s: wait for it`,
+    );
+  }
+  const pending = pendingMigrations(await appliedMigrations(select), where);
+  if (pending.length === 0) return;
+  const dataSource = new DataSource({ ...dataSourceOptions(address), poolSize: 1 });
+  await dataSource.initialize();
+  try {
+    // A change of the schema commits by itself here. Migrations can be repeated instead of rolled back.
+    await dataSource.runMigrations({ transaction: 'none' });
+  } finally {
+    await dataSource.destroy();
+  }
+  log.info({ database: address.database, migrations: pending }, 'the database was migrated');
+}
+
+async function appliedMigrations(select: Select): Promise<string[]> {
+  const exists = await select(
+    `SELECT 1 FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'migrations'`,
+  );
+  if (exists.length === 0) return [];
+  return (await select('SELECT name FROM migrations ORDER BY id')).map((row) => String(row.name));
+}
+
+function errnoOf(error: unknown): number {
+  const errno = (error as { errno?: unknown } | null)?.errno;
+  return typeof errno === 'number' ? errno : 0;
+}
+
+function codeOf(error: unknown): string {
+  const code = (error as { code?: unknown } | null)?.code;
+  return typeof code === 'string' ? code : '';
+}
+
+/** The connection can't be used any more: the socket broke, the answer did not come, or the server closed it. */
+function isConnectionProblem(error: unknown): boolean {
+  const isFatal = (error as { fatal?: unknown } | null)?.fatal === true;
+  return isFatal || /^(PROTOCOL_|ECONN|EPIPE|ETIMEDOUT|EHOST|ENET|ENOTFOUND|EAI_)/.test(codeOf(error)) || errnoOf(error) === 1927;
+}
+
+/** The server itself said that this COMMIT did not happen. */
+function isRefusalOfCommit(error: unknown): boolean {
+  return !isConnectionProblem(error) && errnoOf(error) > 0;
+}
+
+function isRepeatable(error: unknown): boolean {
+  return isConnectionProblem(error) || REPEATABLE_ERRNOS.has(errnoOf(error)) || isPoolExhausted(error);
+}
+
+/** mysql2 gives these no code. */
+function isPoolExhausted(error: unknown): boolean {
+  return error instanceof Error && error.message === 'Queue limit reached.';
+}
+
+/** The sentence that a person can act on, for every failure of a server that has one. Never holds the password. */
+function explained(error: unknown, address: ServerAddress): unknown {
+  if (error instanceof JobmonError) return error;
+  const server = `${address.host}:${address.port}`;
+  const unavailable = (message: string) => new JobmonError('UNAVAILABLE', message, undefined, { cause: error });
+  switch (codeOf(error)) {
+    case 'ER_ACCESS_DENIED_ERROR':
+      return unavailable(`the database server ${server} refuses user '${address.user}' with this password: correct the password`);
+    case 'ER_DBACCESS_DENIED_ERROR':
+    case 'ER_TABLEACCESS_DENIED_ERROR':
+      return unavailable(`user '${address.user}' may not use the database ${address.database} on ${server}: grant it the rights`);
+    case 'ER_BAD_DB_ERROR':
+      return unavailable(`there is no database ${address.database} on ${server}: create it, or correct the name`);
+    case 'ENOTFOUND':
+    case 'EAI_AGAIN':
+      return unavailable(`the host ${address.host} of the database is not known: correct its name`);
+    case 'ECONNREFUSED':
+    case 'EHOSTUNREACH':
+    case 'ENETUNREACH':
+      return unavailable(`no database server answers at ${server}: start it, or correct host and port`);
+    case 'ETIMEDOUT':
+    case 'PROTOCOL_CONNECTION_LOST':
+    case 'ECONNRESET':
+      return unavailable(`the database server at ${server} does not answer: check the network and the server`);
+    default:
+      return error;
+  }
+}

@@ -1,0 +1,38 @@
+/** The version of the schema, and what every TypeORM data source of the house needs to be told. */
+import { JobmonError } from '@jobmon/contracts';
+import type { DataSource } from 'typeorm';
+import { Schema1763800000001 } from './migrations/0001-schema';
+
+/** The migration chain, oldest first. The schema's version is the number of its entries that have run. */
+export const MIGRATIONS = [Schema1763800000001] as const;
+
+const MIGRATION_NAMES: readonly string[] = MIGRATIONS.map((migration) => new migration().name);
+
+/**
+ * Which migrations of ours are missing, given the names that the database says have run.
+ *
+ * @throws JobmonError MALFORMED when the database has run one that we do not know: it was made by a newer version.
+ */
+export function pendingMigrations(applied: readonly string[], where: string): readonly string[] {
+  const unknown = applied.filter((name) => !MIGRATION_NAMES.includes(name));
+  if (unknown.length > 0) {
+    throw new JobmonError(
+      'MALFORMED',
+      `the schema of ${where} (version ${applied.length}) is newer than this program knows (version ${MIGRATION_NAMES.length}): ` +
+        'start a newer version of Jobmon, or restore the backup that was made before it was migrated',
+    );
+  }
+  return MIGRATION_NAMES.filter((name) => !applied.includes(name));
+}
+
+/**
+ * Lets dates pass through TypeORM as the text that the database holds. By itself TypeORM makes each a Date, by the time zone of
+ * this process on one of the databases and by UTC on the other.
+ */
+export function keepDatesAsText(dataSource: DataSource): void {
+  const driver = dataSource.driver;
+  const hydrate = driver.prepareHydratedValue.bind(driver);
+  const persist = driver.preparePersistentValue.bind(driver);
+  driver.prepareHydratedValue = (value, column) => (column.type === 'datetime' ? value : hydrate(value, column));
+  driver.preparePersistentValue = (value, column) => (column.type === 'datetime' ? value : persist(value, column));
+}

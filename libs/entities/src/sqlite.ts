@@ -1,0 +1,364 @@
+/**
+ * The database in one file. Two connections: a writer that runs each procedure whole and synchronously in `BEGIN IMMEDIATE`,
+ * so nothing else of this process can come between, and a read-only one for everything else, which sees committed rows
+ * only. TypeORM shares one connection among all its query runners, so it is given the read-only one.
+ *
+ * Other processes may hold the file's write lock. Waiting for it inside SQLite would stop the event loop, so busy_timeout is 0
+ * and the writer tries again after a short pause; reads go on meanwhile.
+ */
+import { existsSync, mkdirSync, readSync, openSync, closeSync, renameSync, rmSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { JobmonError } from '@jobmon/contracts';
+import type { Logger } from '@jobmon/runtime';
+import SqliteHandle from 'better-sqlite3';
+import { DataSource } from 'typeorm';
+import type { Database, Dialect, Procedure, SqlValue, StatementCounts, StatementResult, WriteOptions } from './database';
+import { ENTITIES } from './entities';
+import { keepDatesAsText, MIGRATIONS, pendingMigrations } from './schema';
+
+/** Bound of all waiting and trying again of one write (design section 4). */
+const WRITE_PATIENCE_MS = 5_000;
+/** Bound of waiting for another process that migrates the same file. */
+const MIGRATION_PATIENCE_MS = 60_000;
+/** Writes that may wait for their turn; one more is answered UNAVAILABLE. */
+const WRITES_WAITING_MAX = 10_000;
+/** Pause before the lock is tried again: this much plus as much again by chance. */
+const RETRY_PAUSE_MS = 5;
+/** Prepared statements kept for each connection; the house has about a hundred constant ones. */
+const STATEMENTS_CACHED_MAX = 500;
+const BATCH_BYTES_MAX = 8 * 1024 * 1024;
+
+export const sqliteDialect: Dialect = {
+  name: 'sqlite',
+  now: 'CURRENT_TIMESTAMP',
+  nowPlusSeconds: `datetime('now', ? || ' seconds')`,
+  forUpdate: '',
+  insertIgnore: 'INSERT OR IGNORE',
+  jsonRows(alias, columns) {
+    const types = { int: 'INTEGER', text: 'TEXT', real: 'REAL' } as const;
+    const list = Object.entries(columns).map(
+      ([name, type]) => `CAST(json_extract(value, '$.${name}') AS ${types[type]}) AS \`${name}\``,
+    );
+    return `(SELECT ${list.join(', ')} FROM json_each(?)) AS ${alias}`;
+  },
+  onDuplicate: (key, assignments) =>
+    `ON CONFLICT (${key.map((column) => `\`${column}\``).join(', ')}) DO UPDATE SET ${assignments}`,
+  inserted: (column) => `excluded.\`${column}\``,
+};
+
+/** Opens, makes or migrates the file and starts its two connections. */
+export async function openSqlite(file: string, log: Logger): Promise<Database> {
+  try {
+    makeFolder(file);
+    refuseOtherFiles(file);
+    await migrate(file, log);
+    return await SqliteDatabase.open(file);
+  } catch (error) {
+    throw explained(error, file);
+  }
+}
+
+class SqliteDatabase implements Database {
+  readonly dialect = sqliteDialect;
+  readonly batch_bytes_max = BATCH_BYTES_MAX;
+  readonly counts: StatementCounts = { statements: 0, transactions: 0, rows_read: 0, rows_written: 0, retries: 0 };
+  private readonly reader: StatementCache;
+  private readonly writer: StatementCache;
+  /** Ends when the last write that was accepted has ended; the next one waits for it. */
+  private turn: Promise<unknown> = Promise.resolve();
+  private waiting = 0;
+  private isClosed = false;
+
+  private constructor(
+    private readonly file: string,
+    readonly dataSource: DataSource,
+    private readonly write_handle: SqliteHandle.Database,
+    read_handle: SqliteHandle.Database,
+  ) {
+    this.reader = new StatementCache(read_handle);
+    this.writer = new StatementCache(write_handle);
+  }
+
+  static async open(file: string): Promise<SqliteDatabase> {
+    const writer = new SqliteHandle(file, { fileMustExist: true, timeout: 0 });
+    try {
+      writer.pragma('journal_mode = WAL');
+      writer.pragma('synchronous = FULL');
+      const dataSource = new DataSource({ ...dataSourceOptions(file), readonly: true });
+      prepareDriver(dataSource);
+      await dataSource.initialize();
+      return new SqliteDatabase(file, dataSource, writer, handleOf(dataSource));
+    } catch (error) {
+      writer.close();
+      throw error;
+    }
+  }
+
+  async read<Row>(sql: string, params: readonly SqlValue[] = []): Promise<Row[]> {
+    const rows = await this.whileBusy('read', Date.now() + WRITE_PATIENCE_MS, () => this.reader.get(sql).all(...params) as Row[]);
+    this.counts.statements += 1;
+    this.counts.rows_read += rows.length;
+    return rows;
+  }
+
+  async write<T>(options: WriteOptions, procedure: () => Procedure<T>): Promise<T> {
+    if (this.isClosed) throw new JobmonError('UNAVAILABLE', 'the database is closed');
+    if (this.waiting >= WRITES_WAITING_MAX) {
+      throw new JobmonError('UNAVAILABLE', `${WRITES_WAITING_MAX} writes wait for the database already`);
+    }
+    this.waiting += 1;
+    const deadline = Date.now() + WRITE_PATIENCE_MS;
+    const previous = this.turn;
+    const mine = previous.then(() => this.run(options, deadline, procedure));
+    this.turn = mine.catch(() => undefined);
+    try {
+      return await mine;
+    } catch (error) {
+      throw isFileProblem(error) ? explained(error, this.file) : error;
+    } finally {
+      this.waiting -= 1;
+    }
+  }
+
+  /** Waits for accepted writes, then closes both connections. */
+  async close(): Promise<void> {
+    if (this.isClosed) return;
+    this.isClosed = true;
+    await this.turn;
+    await this.dataSource.destroy();
+    this.write_handle.close();
+  }
+
+  private run<T>(options: WriteOptions, deadline: number, procedure: () => Procedure<T>): Promise<T> {
+    return this.whileBusy(options.label, deadline, () => {
+      this.writer.get('BEGIN IMMEDIATE').run();
+      try {
+        const answer = this.drive(procedure());
+        this.writer.get('COMMIT').run();
+        this.counts.transactions += 1;
+        return answer;
+      } catch (error) {
+        // SQLite has rolled back by itself when the disk is full or broken.
+        if (this.write_handle.inTransaction) this.writer.get('ROLLBACK').run();
+        throw error;
+      }
+    });
+  }
+
+  private drive<T>(running: Procedure<T>): T {
+    let step = running.next();
+    while (!step.done) {
+      const result = this.execute(step.value.sql, step.value.params ?? []);
+      step = running.next(result);
+    }
+    return step.value;
+  }
+
+  private execute(sql: string, params: readonly SqlValue[]): StatementResult {
+    const statement = this.writer.get(sql);
+    this.counts.statements += 1;
+    if (statement.reader) {
+      const rows = statement.all(...params) as Record<string, SqlValue>[];
+      this.counts.rows_read += rows.length;
+      return { rows, affected: rows.length, insert_id: 0 };
+    }
+    const { changes, lastInsertRowid } = statement.run(...params);
+    this.counts.rows_written += changes;
+    // Ids of one INSERT follow each other; SQLite tells the last of them.
+    return { rows: [], affected: changes, insert_id: changes === 0 ? 0 : Number(lastInsertRowid) - changes + 1 };
+  }
+
+  /** Runs an attempt again after a short pause for as long as the file is locked by another process and time is left. */
+  private async whileBusy<T>(label: string, deadline: number, attempt: () => T): Promise<T> {
+    for (;;) {
+      try {
+        return attempt();
+      } catch (error) {
+        if (!isBusy(error)) throw error;
+        if (Date.now() >= deadline) {
+          throw new JobmonError(
+            'UNAVAILABLE',
+            `${label}: another process holds the lock of the database ${this.file}`,
+            undefined,
+            {
+              cause: error,
+            },
+          );
+        }
+      }
+      this.counts.retries += 1;
+      await pause(RETRY_PAUSE_MS * (1 + Math.random()));
+    }
+  }
+}
+
+/** Prepared statements of one connection by their text; the one used longest ago goes first when there are too many. */
+class StatementCache {
+  private readonly statements = new Map<string, SqliteHandle.Statement>();
+
+  constructor(private readonly handle: SqliteHandle.Database) {}
+
+  get(sql: string): SqliteHandle.Statement {
+    let statement = this.statements.get(sql);
+    if (statement === undefined) {
+      statement = this.handle.prepare(sql);
+      if (this.statements.size >= STATEMENTS_CACHED_MAX) this.statements.delete(this.statements.keys().next().value!);
+    } else {
+      this.statements.delete(sql);
+    }
+    this.statements.set(sql, statement);
+    return statement;
+  }
+}
+
+function makeFolder(file: string): void {
+  mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+}
+
+/** A file that holds something else must not be taken for an empty database. */
+function refuseOtherFiles(file: string): void {
+  if (!existsSync(file)) return;
+  const descriptor = openSync(file, 'r');
+  try {
+    const header = Buffer.alloc(16);
+    const bytes = readSync(descriptor, header, 0, 16, 0);
+    if (bytes > 0 && header.toString('latin1') !== 'SQLite format 3\0') throw corrupt(file);
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+function dataSourceOptions(file: string) {
+  return {
+    type: 'better-sqlite3' as const,
+    database: file,
+    timeout: 0,
+    entities: [...ENTITIES],
+    migrations: [...MIGRATIONS],
+    synchronize: false,
+    logging: false,
+  };
+}
+
+/** Dates stay text, and BIGINT is INTEGER, which has 64 bits here and is the only type that counts up by itself. */
+export function prepareDriver(dataSource: DataSource): void {
+  keepDatesAsText(dataSource);
+  const driver = dataSource.driver;
+  const normalize = driver.normalizeType.bind(driver);
+  driver.normalizeType = (column) => (column.type === 'bigint' ? 'integer' : normalize(column));
+}
+
+function handleOf(dataSource: DataSource): SqliteHandle.Database {
+  return (dataSource.driver as unknown as { databaseConnection: SqliteHandle.Database }).databaseConnection;
+}
+
+/**
+ * Runs the missing migrations in one transaction on a connection of its own. A process that comes second waits for the first
+ * and finds nothing left to do. A file with tables in it is copied beside itself before anything is changed.
+ */
+async function migrate(file: string, log: Logger): Promise<void> {
+  const deadline = Date.now() + MIGRATION_PATIENCE_MS;
+  const dataSource = new DataSource(dataSourceOptions(file));
+  prepareDriver(dataSource);
+  await untilUnlocked(deadline, () => dataSource.initialize());
+  const handle = handleOf(dataSource);
+  try {
+    if (pendingMigrations(appliedMigrations(handle), file).length === 0) return;
+    await untilUnlocked(deadline, () => handle.pragma('journal_mode = WAL'));
+    await untilUnlocked(deadline, () => handle.exec('BEGIN IMMEDIATE'));
+    const applied = appliedMigrations(handle);
+    const pending = pendingMigrations(applied, file);
+    if (pending.length > 0) {
+      if (hasTables(handle)) await backUp(file, applied.length, log);
+      await dataSource.runMigrations({ transaction: 'none' });
+    }
+    handle.exec('COMMIT');
+    if (pending.length > 0) log.info({ file, migrations: pending }, 'the database was migrated');
+  } finally {
+    if (handle.open && handle.inTransaction) handle.exec('ROLLBACK');
+    await dataSource.destroy();
+  }
+}
+
+function hasTables(handle: SqliteHandle.Database): boolean {
+  return handle.prepare(`SELECT 1 FROM sqlite_master WHERE type = 'table' LIMIT 1`).get() !== undefined;
+}
+
+function appliedMigrations(handle: SqliteHandle.Database): string[] {
+  const exists = handle.prepare(`SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'migrations'`).get();
+  if (exists === undefined) return [];
+  return (handle.prepare('SELECT name FROM migrations ORDER BY id').all() as { name: string }[]).map((row) => row.name);
+}
+
+/** `FILE.2026-01-31T12-00-00.schema-0.backup`; it appears under this name only when it is whole. */
+async function backUp(file: string, version: number, log: Logger): Promise<void> {
+  const date = new Date().toISOString().slice(0, 19).replaceAll(':', '-');
+  const backup = `${file}.${date}.schema-${version}.backup`;
+  const source = new SqliteHandle(file, { readonly: true, timeout: WRITE_PATIENCE_MS });
+  try {
+    await source.backup(`${backup}.part`);
+    renameSync(`${backup}.part`, backup);
+  } catch (error) {
+    rmSync(`${backup}.part`, { force: true });
+    throw error;
+  } finally {
+    source.close();
+  }
+  log.info({ file, backup }, 'a backup of the database was made before its migration');
+}
+
+async function untilUnlocked<T>(deadline: number, attempt: () => T | Promise<T>): Promise<T> {
+  for (;;) {
+    try {
+      return await attempt();
+    } catch (error) {
+      if (!isBusy(error) || Date.now() >= deadline) throw error;
+    }
+    await pause(RETRY_PAUSE_MS * (1 + Math.random()));
+  }
+}
+
+function codeOf(error: unknown): string {
+  const code = (error as { code?: unknown } | null)?.code;
+  return typeof code === 'string' ? code : '';
+}
+
+function isBusy(error: unknown): boolean {
+  const code = codeOf(error);
+  return code.startsWith('SQLITE_BUSY') || code.startsWith('SQLITE_LOCKED') || code === 'SQLITE_PROTOCOL';
+}
+
+function isFileProblem(error: unknown): boolean {
+  return /^SQLITE_(FULL|IOERR|READONLY|CANTOPEN|CORRUPT|NOTADB)/.test(codeOf(error));
+}
+
+function corrupt(file: string, cause?: unknown): JobmonError {
+  return new JobmonError(
+    'MALFORMED',
+    `${file} is damaged or no SQLite database: restore a backup of it, or name another file`,
+    undefined,
+    { cause },
+  );
+}
+
+/** The sentence that a person can act on, for every failure of a file that has one. */
+function explained(error: unknown, file: string): unknown {
+  if (error instanceof JobmonError) return error;
+  const code = codeOf(error);
+  const unavailable = (message: string) => new JobmonError('UNAVAILABLE', message, undefined, { cause: error });
+  if (code.startsWith('SQLITE_CORRUPT') || code === 'SQLITE_NOTADB') return corrupt(file, error);
+  if (code === 'SQLITE_FULL' || code === 'ENOSPC') {
+    return unavailable(`the disk of the database ${file} is full: make room, nothing that was answered is lost`);
+  }
+  if (/^(SQLITE_READONLY|SQLITE_CANTOPEN|EACCES|EROFS|EPERM|ENOTDIR|EISDIR|ENOENT)/.test(code)) {
+    return unavailable(
+      `the database ${file} can't be written (${code}): allow writing to the file and its folder, or name another`,
+    );
+  }
+  if (code.startsWith('SQLITE_IOERR'))
+    return unavailable(`reading or writing the database ${file} failed (${code}): check its disk`);
+  if (isBusy(error))
+    return unavailable(`another process holds the lock of the database ${file}: end it, or wait until it has finished`);
+  return error;
+}

@@ -1,0 +1,3 @@
+/** What specs share. Imported by specs only. */
+export * from './database';
+export * from './factories';
