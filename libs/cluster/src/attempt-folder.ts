@@ -1,0 +1,170 @@
+/**
+ * An attempt's folder: `<state>/attempts/<task_instance_id>/`, the only memory that agents and launchers share.
+ *
+ * | file | written by | holds |
+ * | --- | --- | --- |
+ * | `start.sh` | the agent | a line that claims the attempt and sets the stage, then the user's command, byte for byte |
+ * | `started` | the command's process, before the command | process id, its start time, the waiting launcher's id and start time |
+ * | `refused` | the command's process | what kept the command from starting: `working_directory` or `output` |
+ * | `exit` | the launcher | the exit status |
+ *
+ * **The claim.** `started` is created exclusively (`set -C`: O_EXCL) by the very process that becomes the command, in its last
+ * step before the command. So an attempt may be handed to any number of launchers, by any number of agents, before and after
+ * crashes: one process wins, the others go away without a trace. An agent that wants an attempt never to start creates the
+ * file itself (`void`).
+ *
+ * Each file but `start.sh` is one line that ends in ` .`, written by a single write: a reader that meets a file without the
+ * mark has come between creation and write, or after a crash there, and treats it as not written yet.
+ */
+import { closeSync, mkdirSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Assignment } from '@jobmon/contracts';
+
+/** The folder of all attempts of an agent. */
+export function attemptsDirectory(state_directory: string): string {
+  return join(state_directory, 'attempts');
+}
+
+/** A process with its start time in clock ticks since boot: both together name one process for as long as the machine is up. */
+export interface ProcessIdentity {
+  readonly pid: number;
+  readonly start_time: string;
+}
+
+/** What a folder says about its attempt. */
+export type Finding =
+  /** Nobody has claimed it. */
+  | { readonly is: 'unclaimed' }
+  /** An agent claimed it so that it never starts. */
+  | { readonly is: 'void' }
+  /** Claimed, and the claim is not complete: it is being written, or its writer died or met a full disk just then. */
+  | { readonly is: 'cut' }
+  /** The command runs, or has ended and its launcher is about to write the exit status. */
+  | { readonly is: 'running'; readonly command: ProcessIdentity }
+  | { readonly is: 'ended'; readonly command: ProcessIdentity; readonly exit_code: number }
+  /** The command is gone and so is its launcher: nobody will ever write the exit status. */
+  | { readonly is: 'lost'; readonly command: ProcessIdentity };
+
+/** Where an attempt's output goes. */
+export interface OutputPaths {
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/**
+ * The first line of `start.sh`. Everything in it is the shell's own doing but for nothing: no process is started before the
+ * command. Field 22 of `/proc/<pid>/stat` is the start time; the fields are counted after the last `)`, since field 2 is a
+ * name that may hold anything.
+ */
+function stage(assignment: Assignment, output: OutputPaths): string {
+  const steps = [
+    'set -C',
+    'read -r jobmon_a </proc/self/stat',
+    'read -r jobmon_b </proc/$PPID/stat',
+    'set -- ${jobmon_a##*) }',
+    'jobmon_a=${20}',
+    'set -- ${jobmon_b##*) }',
+    `{ printf '%s %s %s %s .\\n' "$$" "$jobmon_a" "$PPID" "\${20}" >"\${0%/*}/started"; } 2>/dev/null || exit 125`,
+    'set +C',
+    'set --',
+    `cd ${quoted(assignment.working_directory)} 2>/dev/null || { echo 'working_directory .' >"\${0%/*}/refused"; exit 125; }`,
+    `command exec >${quoted(output.stdout)} 2>${quoted(output.stderr)} || { echo 'output .' >"\${0%/*}/refused"; exit 125; }`,
+    `export JOBMON_TASK_INSTANCE_ID=${assignment.task_instance_id} JOBMON_TASK_ID=${assignment.task_id}` +
+      ` JOBMON_WORKFLOW_ID=${assignment.workflow_id} JOBMON_WORKFLOW_RUN_ID=${assignment.workflow_run_id}`,
+    'unset jobmon_a jobmon_b OLDPWD',
+  ];
+  return `${steps.join('; ')}\n`;
+}
+
+/** A text as one word of the shell, exactly. */
+function quoted(text: string): string {
+  return `'${text.replaceAll("'", `'\\''`)}'`;
+}
+
+/** Makes the folder and its `start.sh`. Writing it again for the same attempt changes nothing. Throws the error of the disk. */
+export async function writeAttempt(attempts: string, assignment: Assignment, output: OutputPaths): Promise<void> {
+  const folder = join(attempts, String(assignment.task_instance_id));
+  mkdirSync(folder, { recursive: true });
+  // No newline is added: a command may end in a backslash. The shell reads the file as it would read `sh -c`.
+  await writeFile(join(folder, 'start.sh'), stage(assignment, output) + assignment.command, { mode: 0o600 });
+}
+
+/** Claims an attempt so that it never starts; false when it was claimed before. */
+export function voidAttempt(attempts: string, task_instance_id: number): boolean {
+  const folder = join(attempts, String(task_instance_id));
+  mkdirSync(folder, { recursive: true });
+  try {
+    const file = openSync(join(folder, 'started'), 'wx', 0o600);
+    writeSync(file, 'void .\n');
+    closeSync(file);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    throw error;
+  }
+}
+
+/** Reads what the folder says, and looks whether the processes it names are alive. */
+export function look(attempts: string, task_instance_id: number): Finding {
+  const folder = join(attempts, String(task_instance_id));
+  const started = wordsOf(join(folder, 'started'));
+  if (started === 'absent') return { is: 'unclaimed' };
+  if (started === 'cut') return { is: 'cut' };
+  if (started[0] === 'void') return { is: 'void' };
+  const [pid, start_time, waiter_pid, waiter_start_time] = started;
+  const command: ProcessIdentity = { pid: Number(pid), start_time: start_time ?? '' };
+  const exit = () => {
+    const words = wordsOf(join(folder, 'exit'));
+    return typeof words === 'string' ? null : ({ is: 'ended', command, exit_code: Number(words[0]) } as const);
+  };
+  const ended = exit();
+  if (ended !== null) return ended;
+  const waiter: ProcessIdentity = { pid: Number(waiter_pid), start_time: waiter_start_time ?? '' };
+  if (isAlive(waiter) || isAlive(command)) return { is: 'running', command };
+  // The launcher may have written the exit status and ended between the two looks.
+  return exit() ?? { is: 'lost', command };
+}
+
+/** What kept the command from starting, if its own process said so. */
+export function refusalOf(attempts: string, task_instance_id: number): 'working_directory' | 'output' | null {
+  const words = wordsOf(join(attempts, String(task_instance_id), 'refused'));
+  if (typeof words === 'string') return null;
+  return words[0] === 'working_directory' ? 'working_directory' : 'output';
+}
+
+/** The words of a completed line; `cut` when the end mark is missing. */
+function wordsOf(path: string): string[] | 'absent' | 'cut' {
+  let text: string;
+  try {
+    text = readFileSync(path, 'latin1');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return 'absent';
+    throw error;
+  }
+  const words = text.split('\n', 1)[0]?.split(' ') ?? [];
+  return text.endsWith('\n') && words.pop() === '.' ? words : 'cut';
+}
+
+/** Whether this very process still runs: a process that took over its number, or one that only waits to be reaped, does not count. */
+export function isAlive(process_identity: ProcessIdentity): boolean {
+  let stat: string;
+  try {
+    stat = readFileSync(`/proc/${process_identity.pid}/stat`, 'latin1');
+  } catch {
+    return false;
+  }
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return fields[0] !== 'Z' && fields[0] !== 'X' && fields[19] === process_identity.start_time;
+}
+
+/** The identity of a running process, or null. */
+export function identityOf(pid: number): ProcessIdentity | null {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    const start_time = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+    return start_time === undefined ? null : { pid, start_time };
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,412 @@
+/**
+ * Commands on this machine: the plug-ins `sequential` (one at a time) and `multiprocess` (n at a time). Each attempt has a folder
+ * (`attempt-folder.ts`), each running command a resident launcher that waits for it (`launcher.ts`) and outlives this process.
+ *
+ * An attempt that was taken is in one of these states:
+ *
+ * - *waiting*: taken, no launcher yet. Entered by `start`; left when its output folder and its own folder are written and a
+ *   launcher is idle. At most as many as the caller gave beyond `free()`.
+ * - *handed*: a launcher was told to run it. Left by the launcher's answer (normally), by the launcher's death, or when nobody
+ *   has claimed it for a minute: then it is claimed here, so that it never starts, and is reported as W.
+ * - *watched*: some other launcher runs it, or one that died: adopted attempts, and those whose claim was lost. There is nobody
+ *   to tell of its end, so that its folder is looked at twice a second, until it says ended, or lost.
+ * - *settling*: its end is known; the tails of its output are being read. It takes no slot any more.
+ *
+ * In the first half second after its start an attempt is looked at so that R can be reported with the process group; one
+ * that is faster is reported by its end alone. Every ten seconds everything is looked at as if no launcher had ever told
+ * anything: the folders are the truth, the launchers' lines are hints.
+ */
+import { closeSync, mkdirSync, openSync, statSync, truncateSync } from 'node:fs';
+import { constants as fsConstants } from 'node:fs';
+import { access, mkdir, rm, stat } from 'node:fs/promises';
+import { constants as osConstants } from 'node:os';
+import { dirname, join } from 'node:path';
+import type { Assignment, AttemptReport } from '@jobmon/contracts';
+import {
+  attemptsDirectory,
+  identityOf,
+  look,
+  refusalOf,
+  voidAttempt,
+  writeAttempt,
+  type Finding,
+  type ProcessIdentity,
+} from './attempt-folder';
+import { KILL_GRACE_MS, type Cluster, type ClusterSettings } from './cluster';
+import { Launcher } from './launcher';
+import { outputPathsOf, readTail } from './output';
+
+/** Between two looks at what has to be looked at. */
+const LOOK_INTERVAL_MS = 250;
+/** Looks in which one round is of everything. */
+const LOOKS_PER_RECONCILE = 40;
+/** An attempt handed to a launcher that nobody has claimed for so long will not be any more. */
+const CLAIM_MS_MAX = 60_000;
+/** A claim that is not complete after so long was cut off. */
+const CUT_MS_MAX = 5_000;
+/** Launchers may be replaced so often within `GONE_WINDOW_MS`; then attempts are refused: the machine can't start processes. */
+const GONE_MAX = 100;
+const GONE_WINDOW_MS = 60_000;
+/** Attempts whose output is being read at one time without taking slots: more wait on a disk that does not answer. */
+const SETTLING_MAX = 1_000;
+/** The launchers' own complaints are kept up to this many bytes from one start to the next. */
+const LOG_BYTES_MAX = 1024 * 1024;
+
+/** Reported of an attempt that an order reached before it started. */
+const CALLED_OFF = { status: 'E', error_description: 'ended by order before it started' } as const;
+
+interface Held {
+  readonly assignment: Assignment;
+  state: 'waiting' | 'handed' | 'watched' | 'settling';
+  /** When it came into its state, in milliseconds of `performance.now()`. */
+  since: number;
+  /** Set when R was reported. */
+  command: ProcessIdentity | null;
+  isKilled: boolean;
+  killTimer: NodeJS.Timeout | null;
+}
+
+export class Commands implements Cluster {
+  private readonly attempts: string;
+  private readonly log: number;
+  private readonly held = new Map<number, Held>();
+  /** Ready to be handed over, oldest first. */
+  private readonly ready: Held[] = [];
+  private readonly launchers = new Set<Launcher>();
+  private readonly timer: NodeJS.Timeout;
+  private settling = 0;
+  private looks = 0;
+  private goneTimes: number[] = [];
+  private isClosed = false;
+
+  /** Throws the error of the disk when the state directory can't be made or written. */
+  constructor(
+    readonly type: 'sequential' | 'multiprocess',
+    private readonly settings: ClusterSettings,
+  ) {
+    this.attempts = attemptsDirectory(settings.state_directory);
+    mkdirSync(this.attempts, { recursive: true, mode: 0o700 });
+    const log = join(settings.state_directory, 'launchers.log');
+    this.log = openSync(log, 'a', 0o600);
+    if (statSync(log).size > LOG_BYTES_MAX) truncateSync(log);
+    this.timer = setInterval(() => this.lookAround(), LOOK_INTERVAL_MS);
+  }
+
+  free(): number {
+    return Math.max(0, this.settings.slots - (this.held.size - Math.min(this.settling, SETTLING_MAX)));
+  }
+
+  start(assignment: Assignment): void {
+    if (this.isClosed || this.held.has(assignment.task_instance_id)) return;
+    const held = this.hold(assignment, 'waiting');
+    void this.prepare(held);
+  }
+
+  adopt(assignment: Assignment): void {
+    if (this.isClosed || this.held.has(assignment.task_instance_id)) return;
+    const found = look(this.attempts, assignment.task_instance_id);
+    if (found.is !== 'unclaimed') {
+      this.consider(this.hold(assignment, 'watched'), found);
+    } else if (assignment.status === 'I' || assignment.status === 'Q' || assignment.status === 'O') {
+      // A former launcher may still have it among its requests: the claim decides which of the two runs it.
+      this.start(assignment);
+    } else {
+      this.settle(this.hold(assignment, 'watched'), {
+        status: 'U',
+        error_description: 'the record of the running command is gone from the state directory of its agent',
+      });
+    }
+  }
+
+  kill(task_instance_id: number, grace_ms = KILL_GRACE_MS): void {
+    const held = this.held.get(task_instance_id);
+    if (held === undefined || held.state === 'settling' || held.isKilled) return;
+    held.isKilled = true;
+    if (this.tryVoid(held)) {
+      setImmediate(() => this.settle(held, CALLED_OFF));
+      return;
+    }
+    // A claim that is just being written is met by the next look, which signals what is to be killed and has not been seen.
+    this.consider(held, look(this.attempts, task_instance_id));
+    if (held.command !== null) signalGroup(held.command, 'SIGINT');
+    held.killTimer = setTimeout(() => {
+      const found = look(this.attempts, task_instance_id);
+      if (found.is === 'running' && held.state !== 'settling') signalGroup(found.command, 'SIGKILL');
+    }, grace_ms);
+    held.killTimer.unref();
+  }
+
+  forget(task_instance_id: number): void {
+    if (this.held.has(task_instance_id)) return;
+    // What can't be removed now is removed when an agent starts the next time.
+    rm(join(this.attempts, String(task_instance_id)), { recursive: true, force: true, maxRetries: 3 }).catch(() => undefined);
+  }
+
+  close(): void {
+    if (this.isClosed) return;
+    this.isClosed = true;
+    clearInterval(this.timer);
+    for (const held of this.held.values()) if (held.killTimer !== null) clearTimeout(held.killTimer);
+    for (const launcher of this.launchers) launcher.close();
+    closeSync(this.log);
+  }
+
+  private hold(assignment: Assignment, state: Held['state']): Held {
+    const held: Held = { assignment, state, since: performance.now(), command: null, isKilled: false, killTimer: null };
+    this.held.set(assignment.task_instance_id, held);
+    return held;
+  }
+
+  private move(held: Held, state: Held['state']): void {
+    if (state === 'settling') this.settling++;
+    held.state = state;
+    held.since = performance.now();
+  }
+
+  /** Makes the folders and files that the command needs. */
+  private async prepare(held: Held): Promise<void> {
+    const { assignment } = held;
+    const output = outputPathsOf(assignment);
+    try {
+      const refusal = await this.refusal(assignment);
+      if (refusal !== null) return this.settle(held, { status: 'W', error_description: refusal });
+      await mkdir(dirname(output.stdout), { recursive: true });
+      if (dirname(output.stderr) !== dirname(output.stdout)) await mkdir(dirname(output.stderr), { recursive: true });
+      await writeAttempt(this.attempts, assignment, output);
+    } catch (error) {
+      return this.settle(held, { status: 'W', error_description: `could not prepare the command: ${(error as Error).message}` });
+    }
+    if (this.isClosed || held.state !== 'waiting') return;
+    this.ready.push(held);
+    this.handOver();
+  }
+
+  /** Why the command can't start where it should; null when nothing speaks against it. */
+  private async refusal(assignment: Assignment): Promise<string | null> {
+    const { working_directory, command } = assignment;
+    if (command.includes('\0')) return 'the command holds a NUL character, which no shell can run';
+    const problem = await stat(working_directory).then(
+      (folder) => (folder.isDirectory() ? null : `${working_directory} is no directory`),
+      (error: Error) => error.message,
+    );
+    return problem === null ? null : `the working directory can't be used: ${problem}`;
+  }
+
+  /** Gives ready attempts to idle launchers, and makes launchers up to one for each slot. */
+  private handOver(): void {
+    if (this.isClosed) return;
+    while (this.ready.length > 0) {
+      const launcher = this.idleLauncher();
+      if (launcher === null) return;
+      const held = this.ready.shift();
+      if (held === undefined || held.state !== 'waiting') continue;
+      if (held.isKilled) {
+        this.settle(held, CALLED_OFF);
+        continue;
+      }
+      this.move(held, 'handed');
+      launcher.run(held.assignment.task_instance_id);
+    }
+  }
+
+  private idleLauncher(): Launcher | null {
+    for (const launcher of this.launchers) if (launcher.isIdle) return launcher;
+    if (this.launchers.size >= this.settings.slots) return null;
+    const launcher = new Launcher(this.attempts, this.log, {
+      onAnswer: (_, task_instance_id, exit_code) => this.onAnswer(task_instance_id, exit_code),
+      onGone: (gone, running, reason) => this.onGone(gone, running, reason),
+    });
+    this.launchers.add(launcher);
+    return launcher;
+  }
+
+  private onAnswer(task_instance_id: number, exit_code: number | null): void {
+    const held = this.held.get(task_instance_id);
+    if (held?.state === 'handed') {
+      if (exit_code === null) this.move(held, 'watched');
+      else this.settleEnded(held, exit_code);
+    }
+    this.handOver();
+  }
+
+  /** A launcher died: what it ran is watched from its folder, what it had not begun goes to another. */
+  private onGone(launcher: Launcher, running: number | null, reason: string): void {
+    this.launchers.delete(launcher);
+    const now = performance.now();
+    this.goneTimes = [...this.goneTimes.filter((time) => time > now - GONE_WINDOW_MS), now];
+    const held = running === null ? undefined : this.held.get(running);
+    if (held?.state === 'handed') {
+      if (look(this.attempts, held.assignment.task_instance_id).is !== 'unclaimed') this.move(held, 'watched');
+      else if (this.goneTimes.length <= GONE_MAX) {
+        this.move(held, 'waiting');
+        this.ready.unshift(held);
+      } else if (this.tryVoid(held)) {
+        this.settle(held, { status: 'W', error_description: `the launcher of commands does not stay alive: ${reason}` });
+      } else this.move(held, 'watched');
+    }
+    this.handOver();
+  }
+
+  /** One round of looks: at what started lately, at what nobody will tell about, and now and then at everything. */
+  private lookAround(): void {
+    this.looks++;
+    const isReconcile = this.looks % LOOKS_PER_RECONCILE === 0;
+    for (const held of this.held.values()) {
+      const isDue =
+        (held.state === 'watched' && (this.looks % 2 === 0 || held.command === null)) ||
+        (held.state === 'handed' && (held.command === null || isReconcile));
+      if (isDue) this.consider(held, look(this.attempts, held.assignment.task_instance_id));
+    }
+    this.handOver();
+  }
+
+  /** Draws the conclusion from what an attempt's folder says. */
+  private consider(held: Held, found: Finding): void {
+    const age_ms = performance.now() - held.since;
+    switch (found.is) {
+      case 'running':
+        if (held.command !== null) return;
+        this.reportRunning(held, found.command);
+        if (held.isKilled && held.killTimer !== null) signalGroup(found.command, 'SIGINT');
+        return;
+      case 'ended':
+        // Its launcher's line may be on the way; the state tells that it was settled.
+        held.command ??= found.command;
+        return this.settleEnded(held, found.exit_code);
+      case 'lost':
+        return this.settle(held, {
+          status: 'U',
+          error_description:
+            'the command has ended, and the process that waited for it was ended before: its exit status is unknown',
+        });
+      case 'cut':
+        if (age_ms < CUT_MS_MAX) return;
+        return this.settle(held, { status: 'W', error_description: 'the start was cut off before the command: is a disk full?' });
+      case 'void':
+        return this.settle(held, { status: 'W', error_description: 'the attempt was called off before it started' });
+      case 'unclaimed':
+        if ((age_ms < CLAIM_MS_MAX && !held.isKilled) || !this.tryVoid(held)) return;
+        if (held.isKilled) return this.settle(held, CALLED_OFF);
+        return this.settle(held, { status: 'W', error_description: 'no launcher started the command within a minute' });
+    }
+  }
+
+  private reportRunning(held: Held, command: ProcessIdentity): void {
+    held.command = command;
+    setImmediate(() => {
+      if (this.isClosed || held.state === 'settling') return;
+      this.settings.onReport({
+        task_instance_id: held.assignment.task_instance_id,
+        status: 'R',
+        process_group_id: command.pid,
+        ...outputPathsOf(held.assignment),
+      });
+    });
+  }
+
+  /** Its command has an exit status; 125 may mean that it never began. */
+  private settleEnded(held: Held, exit_code: number): void {
+    const refused = exit_code === 125 ? refusalOf(this.attempts, held.assignment.task_instance_id) : null;
+    if (refused !== null) {
+      void this.refusedReason(held.assignment, refused).then((error_description) =>
+        this.settle(held, { status: 'W', error_description }),
+      );
+      return;
+    }
+    const byOrder = held.isKilled ? ', by order' : '';
+    this.settle(held, {
+      status: exit_code === 0 ? 'D' : 'E',
+      exit_code,
+      error_description: exit_code === 0 ? null : `the command ended with ${describeExit(exit_code)}${byOrder}`,
+    });
+  }
+
+  /** The folders were there a moment ago; asks again for the reason that the shell does not tell. */
+  private async refusedReason(assignment: Assignment, refused: 'working_directory' | 'output'): Promise<string> {
+    const problem = (path: string, mode: number) => access(path, mode).catch((error: Error) => error.message);
+    if (refused === 'working_directory') {
+      const { working_directory } = assignment;
+      return `the working directory can't be used: ${(await problem(working_directory, fsConstants.X_OK)) ?? working_directory}`;
+    }
+    const { stdout, stderr } = outputPathsOf(assignment);
+    const folders = await Promise.all([stdout, stderr].map((path) => problem(dirname(path), fsConstants.W_OK)));
+    return `the output file can't be written: ${folders.find((found) => found !== undefined) ?? `${stdout} or ${stderr}`}`;
+  }
+
+  /** The end of an attempt: gives its slot back, gathers what is known of it and reports once. */
+  private settle(held: Held, end: Pick<AttemptReport, 'status' | 'exit_code' | 'error_description'>): void {
+    if (held.state === 'settling' || this.isClosed) return;
+    this.move(held, 'settling');
+    if (held.killTimer !== null) clearTimeout(held.killTimer);
+    void this.gather(held, end).then((report) => {
+      if (this.isClosed) return;
+      this.settling--;
+      this.held.delete(held.assignment.task_instance_id);
+      this.settings.onReport(report);
+    });
+    setImmediate(() => this.handOver());
+  }
+
+  private async gather(
+    held: Held,
+    end: Pick<AttemptReport, 'status' | 'exit_code' | 'error_description'>,
+  ): Promise<AttemptReport> {
+    const { task_instance_id } = held.assignment;
+    const folder = join(this.attempts, String(task_instance_id));
+    const found = look(this.attempts, task_instance_id);
+    if (found.is === 'unclaimed' || found.is === 'void' || found.is === 'cut') return { task_instance_id, ...end };
+    const output = outputPathsOf(held.assignment);
+    const [stdout_log, stderr_log, wallclock_seconds] = await Promise.all([
+      readTail(output.stdout),
+      readTail(output.stderr),
+      wallclockOf(folder),
+    ]);
+    return {
+      task_instance_id,
+      ...end,
+      process_group_id: found.command.pid,
+      ...output,
+      stdout_log,
+      stderr_log,
+      wallclock_seconds,
+    };
+  }
+
+  private tryVoid(held: Held): boolean {
+    try {
+      return voidAttempt(this.attempts, held.assignment.task_instance_id);
+    } catch {
+      return false; // The disk refuses: nobody can claim it either, and the next look tries again.
+    }
+  }
+}
+
+/**
+ * Signals a command's process group. A group may outlive its leader; no new process is given a number that a group bears, so
+ * that a leader with another start time means that the group is gone.
+ */
+export function signalGroup(command: ProcessIdentity, signal: 'SIGINT' | 'SIGKILL'): void {
+  const leader = identityOf(command.pid);
+  if (leader !== null && leader.start_time !== command.start_time) return;
+  try {
+    process.kill(-command.pid, signal);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
+}
+
+/** Seconds from the claim, the last step before the command, to its exit status: both by the clock of the state directory's disk. */
+async function wallclockOf(folder: string): Promise<number | null> {
+  try {
+    const [started, exit] = await Promise.all([stat(join(folder, 'started')), stat(join(folder, 'exit'))]);
+    return Math.max(0, Math.round(exit.mtimeMs - started.mtimeMs) / 1000);
+  } catch {
+    return null;
+  }
+}
+
+/** `exit status 3`, or with the signal that a status over 128 stands for. */
+function describeExit(exit_code: number): string {
+  const [name] = Object.entries(osConstants.signals).find(([, number]) => number === exit_code - 128) ?? [];
+  return name === undefined ? `exit status ${exit_code}` : `exit status ${exit_code} (${name})`;
+}

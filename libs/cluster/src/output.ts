@@ -1,0 +1,80 @@
+/** Where a command's output goes, and what is read of it again. The files are the user's: they are never cut or removed here. */
+import { open, stat } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import { LOG_TAIL_CHARACTERS_MAX, type Assignment } from '@jobmon/contracts';
+import type { OutputPaths } from './attempt-folder';
+
+/** At most this much of a file's end is read: 10,000 characters of four bytes each fit, whatever the command wrote before. */
+const TAIL_BYTES_MAX = 64 * 1024;
+
+/** Longest part of the file's name that the task's name takes, in bytes: names of files may have 255, ids take up to 15 of them. */
+const NAME_BYTES_MAX = 230;
+
+/**
+ * The output files of an attempt: `<working_directory>/jobmon-logs/<workflow id>/<task name>.<task_instance_id>.out` and `.err`;
+ * the folder is another when the task's resources name one as `stdout` or `stderr` (relative: to the working directory).
+ */
+export function outputPathsOf(assignment: Assignment): OutputPaths {
+  const { requested_resources, working_directory, workflow_id, task_instance_id } = assignment;
+  const folderOf = (name: 'stdout' | 'stderr') => {
+    const asked = requested_resources[name];
+    const folder = typeof asked === 'string' && asked !== '' ? asked : `jobmon-logs/${workflow_id}`;
+    return resolve(working_directory, folder);
+  };
+  const name = `${textUpTo(assignment.task_name.replaceAll('/', '_'), NAME_BYTES_MAX)}.${task_instance_id}`;
+  return { stdout: `${folderOf('stdout')}/${name}.out`, stderr: `${folderOf('stderr')}/${name}.err` };
+}
+
+/** The longest beginning of a text that has at most so many bytes in UTF-8 and cuts no character. */
+function textUpTo(text: string, bytes_max: number): string {
+  const bytes = Buffer.from(text);
+  if (bytes.length <= bytes_max) return text;
+  let end = bytes_max;
+  while (end > 0 && isContinuation(bytes[end])) end--;
+  return bytes.toString('utf8', 0, end);
+}
+
+/**
+ * The last 10,000 characters of a file, at most; empty when there is no such file. Characters are code points and stay
+ * whole; bytes that are no UTF-8 become U+FFFD; U+0000 stays. Reads 64 KiB at most.
+ */
+export async function readTail(path: string): Promise<string> {
+  try {
+    if ((await stat(path)).size === 0) return '';
+    const file = await open(path, 'r');
+    try {
+      const { size } = await file.stat();
+      const from = Math.max(0, size - TAIL_BYTES_MAX);
+      const { buffer, bytesRead } = await file.read(Buffer.alloc(Math.min(size, TAIL_BYTES_MAX)), 0, undefined, from);
+      return tailOf(buffer.subarray(0, bytesRead), from > 0);
+    } finally {
+      await file.close();
+    }
+  } catch {
+    return '';
+  }
+}
+
+/** The last 10,000 characters of these bytes. `isCut`: they are the end of something longer and may begin inside a character. */
+export function tailOf(bytes: Buffer, isCut: boolean): string {
+  let begin = 0;
+  if (isCut) while (begin < 3 && isContinuation(bytes[begin])) begin++;
+  const text = bytes.toString('utf8', begin);
+  let from = text.length;
+  for (let characters = 0; characters < LOG_TAIL_CHARACTERS_MAX && from > 0; characters++) {
+    from -= from > 1 && isLowSurrogate(text.charCodeAt(from - 1)) && isHighSurrogate(text.charCodeAt(from - 2)) ? 2 : 1;
+  }
+  return text.slice(from);
+}
+
+function isContinuation(byte: number | undefined): boolean {
+  return byte !== undefined && (byte & 0xc0) === 0x80;
+}
+
+function isHighSurrogate(code: number): boolean {
+  return code >= 0xd800 && code <= 0xdbff;
+}
+
+function isLowSurrogate(code: number): boolean {
+  return code >= 0xdc00 && code <= 0xdfff;
+}
