@@ -1,20 +1,106 @@
 /** One Nest application over Fastify: the api's routes, and whatever other modules of the house run in the same process. */
-import { Module, type DynamicModule } from '@nestjs/common';
+import { Module, type DynamicModule, type LoggerService } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
-import { apiModule, type ApiContext } from './module';
+import { TerminusModule } from '@nestjs/terminus';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { Logger } from 'pino';
+import { BODY_BYTES_MAX, acceptBodies } from './body';
+import { API_CONTEXT, type ApiContext } from './context';
+import { registerDocumentation } from './documentation';
+import { EventLoopLag, HealthController } from './health';
+import { guardRequests } from './guard';
+import { answerNotFound, sendError } from './refusal';
+import { logRequests, requestIdOf } from './request-log';
+import { registerRoutes } from './routes';
+
+/** aiohttp keeps idle connections for 15 s and loses a request when the server closes first; spec/http-api-execution.md trap 13. */
+const KEEP_ALIVE_MS = 75_000;
+/** A request must have arrived whole within this time: 64 MiB over a slow line, and an end for one that trickles for ever. */
+const ARRIVAL_MS_MAX = 120_000;
 
 @Module({})
-class House {}
+class ApiModule {}
+
+@Module({})
+class ProcessModule {}
+
+/** The part of the api that Nest wires: health. The routes of the operations are made by `createApp`. */
+export function apiModule(context: ApiContext): DynamicModule {
+  return {
+    module: ApiModule,
+    imports: [TerminusModule.forRoot({ logger: false })],
+    controllers: [HealthController],
+    providers: [{ provide: API_CONTEXT, useValue: context }, EventLoopLag],
+  };
+}
+
+/** Nest's adapter, but every refusal has one of the api's own shapes, whoever refuses. */
+class ApiAdapter extends FastifyAdapter {
+  override setErrorHandler(): never {
+    return undefined as never;
+  }
+
+  override setNotFoundHandler(): never {
+    return undefined as never;
+  }
+}
 
 /**
  * The application, initialized and not listening yet: `await app.listen({ port, host })`, then `await app.getUrl()`.
- * `modules` are those of other services that share the process; they are closed after the last request was answered,
- * if they close in `onApplicationShutdown`.
+ * `modules` are those of other services that share the process. `await app.close()` ends streams and long polls, answers what
+ * is in flight and then stops: services that close in `onApplicationShutdown` outlive the last request.
  */
 export async function createApp(context: ApiContext, modules: readonly DynamicModule[]): Promise<NestFastifyApplication> {
-  const root: DynamicModule = { module: House, imports: [apiModule(context), ...modules] };
-  const app = await NestFactory.create<NestFastifyApplication>(root, new FastifyAdapter(), { bodyParser: false, abortOnError: false });
+  if (context.token === '') throw new Error('the api needs a token that is not empty');
+  const adapter = new ApiAdapter({
+    logger: false,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    requestTimeout: ARRIVAL_MS_MAX,
+    bodyLimit: BODY_BYTES_MAX,
+    exposeHeadRoutes: false,
+    requestIdHeader: false,
+    genReqId: (raw: FastifyRequest['raw']) => requestIdOf(raw.headers['x-request-id']),
+    skipMiddie: true,
+  });
+  const server = adapter.getInstance() as unknown as FastifyInstance;
+  const closing = new AbortController();
+  server.addHook('preClose', (done) => {
+    closing.abort();
+    done();
+  });
+  server.setErrorHandler((thrown, request, reply) => sendError(thrown, request, reply, context.log));
+  server.setNotFoundHandler(answerNotFound);
+  logRequests(server, context.log);
+  guardRequests(server, context);
+  acceptBodies(server);
+  registerDocumentation(server);
+  registerRoutes(server, context, closing.signal);
+
+  const root: DynamicModule = { module: ProcessModule, imports: [apiModule(context), ...modules] };
+  const options = { bodyParser: false, abortOnError: false, logger: new NestLog(context.log) };
+  const app = await NestFactory.create<NestFastifyApplication>(root, adapter, options);
   await app.init();
   return app;
+}
+
+/** What Nest says about itself, at the level where it belongs: its list of wired modules interests nobody but its developers. */
+class NestLog implements LoggerService {
+  constructor(private readonly out: Logger) {}
+
+  log(message: unknown, ...rest: unknown[]): void {
+    this.out.debug({ rest }, String(message));
+  }
+
+  warn(message: unknown, ...rest: unknown[]): void {
+    this.out.warn({ rest }, String(message));
+  }
+
+  error(message: unknown, ...rest: unknown[]): void {
+    this.out.error({ rest }, String(message));
+  }
+
+  fatal(message: unknown, ...rest: unknown[]): void {
+    this.out.fatal({ rest }, String(message));
+  }
 }

@@ -1,0 +1,123 @@
+/**
+ * Bodies: received as bytes under two bounds, then parsed. The bounds hold over all connections together, so that many large
+ * bodies at one time cannot exhaust the memory; what comes beyond them is answered with 503 and may be sent again.
+ * A type other than JSON is no reason to refuse a body that parses (Python's clients name JSON even where there is no body).
+ */
+import { JobmonError } from '@jobmon/contracts';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+
+/** Largest body of a route that does not say otherwise. */
+export const BODY_BYTES_MAX = 1024 * 1024;
+/** Bytes of bodies being received, parsed or worked on at one time: four of the largest. */
+const BYTES_MAX = 256 * 1024 * 1024;
+/** Bodies being received at one time. */
+const COUNT_MAX = 1_024;
+/** A small body leaves the account when it is received; a larger one when its answer is out, since its values live that long. */
+const SMALL_BYTES = 64 * 1024;
+
+/** What is being received and worked on now. One for each server. */
+class Account {
+  private bytes = 0;
+  private count = 0;
+
+  enter(): void {
+    if (this.count >= COUNT_MAX)
+      throw new JobmonError('UNAVAILABLE', 'too many requests are being received; send it again later');
+    this.count += 1;
+  }
+
+  leave(): void {
+    this.count -= 1;
+  }
+
+  reserve(bytes: number): void {
+    if (this.bytes + bytes > BYTES_MAX) {
+      throw new JobmonError('UNAVAILABLE', 'too many large requests are being worked on; send it again later');
+    }
+    this.bytes += bytes;
+  }
+
+  release(bytes: number): void {
+    this.bytes -= bytes;
+  }
+}
+
+/** Makes every body arrive as a Buffer (undefined when there is none) in `request.body`. */
+export function acceptBodies(server: FastifyInstance): void {
+  const account = new Account();
+  server.removeAllContentTypeParsers();
+  server.addContentTypeParser('*', (request: FastifyRequest, _payload, done: Received) => receive(request, account, done));
+  server.addHook('preValidation', (request, reply, done) => {
+    const bytes = request.body instanceof Buffer ? request.body.length : 0;
+    if (bytes > SMALL_BYTES) reply.raw.once('close', () => account.release(bytes));
+    done();
+  });
+}
+
+type Received = (error: Error | null, body?: Buffer) => void;
+
+function receive(request: FastifyRequest, account: Account, done: Received): void {
+  const limit = request.routeOptions.bodyLimit ?? BODY_BYTES_MAX;
+  const tooLarge = (): JobmonError =>
+    new JobmonError('TOO_LARGE', `the body is larger than the ${limit} bytes that this route takes`);
+  const chunks: Buffer[] = [];
+  let received = 0;
+  let isOver = false;
+  const finish: Received = (error, body) => {
+    if (isOver) return;
+    isOver = true;
+    account.leave();
+    if (body === undefined || body.length <= SMALL_BYTES) account.release(received);
+    done(error, body);
+  };
+  try {
+    if (Number(request.headers['content-length'] ?? 0) > limit) throw tooLarge();
+    account.enter();
+  } catch (refused) {
+    return done(refused as Error);
+  }
+  request.raw.on('data', (chunk: Buffer) => {
+    if (isOver) return;
+    try {
+      if (received + chunk.length > limit) throw tooLarge();
+      account.reserve(chunk.length);
+      received += chunk.length;
+      chunks.push(chunk);
+    } catch (refused) {
+      finish(refused as Error);
+    }
+  });
+  request.raw.on('end', () => finish(null, chunks.length === 1 ? chunks[0] : Buffer.concat(chunks, received)));
+  request.raw.on('error', () => finish(new JobmonError('MALFORMED', 'the caller hung up before its body was complete')));
+}
+
+/** The value in a body: an empty object when there is none. Throws MALFORMED when it is not JSON or not an object. */
+export function objectIn(body: Buffer | undefined): Record<string, unknown> {
+  if (body === undefined || body.length === 0) return {};
+  const text = body.toString('utf8');
+  let value: unknown;
+  try {
+    value = JSON.parse(HIGH_ESCAPE.test(text) ? wellFormed(text) : text);
+  } catch (cause) {
+    throw new JobmonError('MALFORMED', `the body is not JSON: ${(cause as Error).message.slice(0, 200)}`);
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new JobmonError('MALFORMED', 'the body must be a JSON object');
+  }
+  return value as Record<string, unknown>;
+}
+
+/** Only an escape can carry half of a surrogate pair, so most bodies are not searched further. */
+const HIGH_ESCAPE = /\\u[dD][89a-fA-F]/;
+/** One escape of JSON, whatever it is; groups: a high half, the low half that follows it, a low half alone. */
+const ESCAPE = /\\(?:u([dD][89abAB][0-9a-fA-F]{2})(\\u[dD][c-fC-F][0-9a-fA-F]{2})?|u([dD][c-fC-F][0-9a-fA-F]{2})|.)/g;
+
+/**
+ * Half of a surrogate pair cannot be stored as UTF-8. Python writes one for each byte of output that it could not decode, and
+ * a report with such output must not be lost: the halves become U+FFFD.
+ */
+function wellFormed(text: string): string {
+  return text.replace(ESCAPE, (escape, high?: string, low?: string, alone?: string) =>
+    (high !== undefined && low === undefined) || alone !== undefined ? '\\ufffd' : escape,
+  );
+}

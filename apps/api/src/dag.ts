@@ -1,0 +1,299 @@
+/**
+ * Graphs: the edges of a workflow's tasks, stored in pieces, and the proof that a stored graph can be run. A graph is shared by
+ * all workflows of the same shape; once it was proven it is never written again.
+ */
+import { JobmonError, type registerEdges, type ReplyOf, type RequestOf } from '@jobmon/contracts';
+import type { Database, Procedure } from '@jobmon/entities';
+import type { Room } from './handlers';
+import { refuse } from './task-check';
+import { lockWorkflow, readWorkflow, type WorkflowRow } from './workflow';
+
+type Request = RequestOf<typeof registerEdges>;
+type EdgeLists = Request['nodes'][number];
+
+/** Rows of one transaction, and ids looked up in one statement. */
+const PIECE_ROWS_MAX = 2_000;
+/** Bytes of edge lists in one transaction: a node that waits for many others has a long one. */
+const PIECE_BYTES_MAX = 2 * 1024 * 1024;
+/** Rows of one page when a graph is read. */
+const PAGE_ROWS = 5_000;
+/** Tasks named in one refusal. */
+const NAMED_MAX = 10;
+
+/** @throws JobmonError NOT_FOUND, or MALFORMED naming nodes that are of no task of the workflow or whose lists disagree. */
+export async function storeEdges({ database }: Room, { workflow_id, nodes }: Request): Promise<ReplyOf<typeof registerEdges>> {
+  const workflow = await readWorkflow(database, workflow_id);
+  if (workflow.dag_created_date !== null) return { stored: 0 };
+  checkLists(nodes);
+  await checkMembers(database, workflow_id, nodes);
+  const { dialect } = database;
+  const given = dialect.jsonRows('given', { node_id: 'int', up: 'text', down: 'text' });
+  const upsert = dialect.onDuplicate(
+    ['dag_id', 'node_id'],
+    `upstream_node_ids = ${dialect.inserted('upstream_node_ids')}, downstream_node_ids = ${dialect.inserted('downstream_node_ids')}`,
+  );
+  for (const piece of cut(nodes, Math.min(PIECE_BYTES_MAX, database.batch_bytes_max / 4))) {
+    await database.write({ label: 'dag.register_edges' }, function* (): Procedure<void> {
+      const { rows } = yield {
+        sql: `SELECT created_date FROM dag WHERE id = ?${dialect.forUpdate}`,
+        params: [workflow.dag_id],
+      };
+      if ((rows[0] as { created_date: string | null }).created_date !== null) return;
+      yield {
+        sql: `INSERT INTO edge (dag_id, node_id, upstream_node_ids, downstream_node_ids)
+              SELECT ?, given.node_id, given.up, given.down FROM ${given} WHERE 1 = 1 ${upsert}`,
+        params: [workflow.dag_id, piece],
+      };
+    });
+  }
+  return { stored: nodes.length };
+}
+
+/** Rows of edges as JSON parameters, each small enough for one transaction. An empty list is stored as NULL. */
+function cut(nodes: readonly EdgeLists[], bytes_max: number): string[] {
+  const pieces: string[] = [];
+  let rows: string[] = [];
+  let bytes = 0;
+  const text = (ids: readonly number[]): string | null => (ids.length === 0 ? null : JSON.stringify([...new Set(ids)]));
+  for (const [node_id, up, down] of nodes) {
+    const row = JSON.stringify({ node_id, up: text(up), down: text(down) });
+    if (rows.length > 0 && (rows.length === PIECE_ROWS_MAX || bytes + row.length > bytes_max)) {
+      pieces.push(`[${rows.join(',')}]`);
+      rows = [];
+      bytes = 0;
+    }
+    rows.push(row);
+    bytes += row.length;
+  }
+  if (rows.length > 0) pieces.push(`[${rows.join(',')}]`);
+  return pieces;
+}
+
+/** Where both ends of an edge stand in the request, both must tell of it; the rest is compared when the workflow is submitted. */
+function checkLists(nodes: readonly EdgeLists[]): void {
+  const given = new Set(nodes.map(([node_id]) => node_id));
+  if (given.size !== nodes.length) throw new JobmonError('MALFORMED', 'a node is given twice', { rule: 'node_twice' });
+  const balance = new Map<string, number>();
+  const count = (from: number, to: number, step: number): void => {
+    if (!given.has(from) || !given.has(to)) return;
+    const edge = `${from} ${to}`;
+    const sum = (balance.get(edge) ?? 0) + step;
+    if (sum === 0) balance.delete(edge);
+    else balance.set(edge, sum);
+  };
+  for (const [node_id, up, down] of nodes) {
+    for (const from of new Set(up)) count(from, node_id, 1);
+    for (const to of new Set(down)) count(node_id, to, -1);
+  }
+  const [odd] = balance.keys();
+  if (odd === undefined) return;
+  const [from, to] = odd.split(' ').map(Number);
+  throw new JobmonError('MALFORMED', `the edge from node ${from} to node ${to} stands in the lists of only one of them`, {
+    rule: 'edge_of_one_side',
+    node_ids: [from, to],
+  });
+}
+
+/** Every node that is named must be of a task of the workflow. */
+async function checkMembers(database: Database, workflow_id: number, nodes: readonly EdgeLists[]): Promise<void> {
+  const ids = new Set<number>();
+  for (const [node_id, up, down] of nodes) {
+    ids.add(node_id);
+    for (const id of up) ids.add(id);
+    for (const id of down) ids.add(id);
+  }
+  const all = [...ids];
+  const sql = `SELECT given.id AS id FROM ${database.dialect.jsonRows('given', { id: 'int' })}
+                 LEFT JOIN task t ON t.node_id = given.id AND t.workflow_id = ? WHERE t.id IS NULL ORDER BY given.id`;
+  for (let from = 0; from < all.length; from += PAGE_ROWS) {
+    const piece = all.slice(from, from + PAGE_ROWS).map((id) => ({ id }));
+    const strangers = await database.read<{ id: number }>(sql, [JSON.stringify(piece), workflow_id]);
+    if (strangers.length === 0) continue;
+    const node_ids = strangers.slice(0, NAMED_MAX).map(({ id }) => id);
+    const sentence = `edges name nodes that are of no task of workflow ${workflow_id}: ${node_ids.join(', ')}`;
+    throw new JobmonError('MALFORMED', sentence, { rule: 'foreign_node', node_ids, count: strangers.length });
+  }
+}
+
+/**
+ * Proves that the stored graph of a workflow can be run, and stamps workflow and graph as complete. Refuses with CONFLICT, naming
+ * the rule and up to ten tasks: no task, a task without its edges, lists that disagree, a cycle.
+ */
+export async function sealGraph(database: Database, workflow: WorkflowRow): Promise<void> {
+  const names = await readTaskNodes(database, workflow.id);
+  if (names.size === 0) throw new JobmonError('CONFLICT', `workflow ${workflow.id} has no tasks`, { rule: 'no_tasks' });
+  const graph = await readGraph(database, workflow.dag_id, names);
+  const nameOf = async (at: number[]): Promise<string[]> =>
+    readNames(
+      database,
+      at.slice(0, NAMED_MAX).map((i) => names.get(graph.node_ids[i] as number) as number),
+    );
+  if (graph.node_ids.length < names.size) {
+    const stored = new Set(graph.node_ids);
+    const bare = [...names].filter(([node_id]) => !stored.has(node_id)).map(([, task_id]) => task_id);
+    refuse(
+      'CONFLICT',
+      'no_edges',
+      await readNames(database, bare.slice(0, NAMED_MAX)),
+      'edges were not stored for tasks, among them',
+    );
+  }
+  const uneven = graph.firstUnevenNode();
+  if (uneven !== undefined) {
+    refuse('CONFLICT', 'edge_of_one_side', await nameOf([uneven]), 'the upstream and downstream lists of the graph disagree at');
+  }
+  const cycle = graph.findCycle();
+  if (cycle.length > 0) refuse('CONFLICT', 'cycle', await nameOf(cycle), `${cycle.length} tasks wait for each other in a circle`);
+  await database.write({ label: 'workflow.seal' }, function* (): Procedure<void> {
+    const { dialect } = database;
+    yield* lockWorkflow(dialect, workflow.id);
+    const { rows } = yield { sql: 'SELECT COUNT(*) AS n FROM task WHERE workflow_id = ?', params: [workflow.id] };
+    if (Number((rows[0] as { n: number }).n) !== names.size) {
+      throw new JobmonError('CONFLICT', `tasks were bound to workflow ${workflow.id} while it was submitted: submit it again`);
+    }
+    yield {
+      sql: `UPDATE workflow SET created_date = COALESCE(created_date, ${dialect.now}) WHERE id = ?`,
+      params: [workflow.id],
+    };
+    yield { sql: `UPDATE dag SET created_date = COALESCE(created_date, ${dialect.now}) WHERE id = ?`, params: [workflow.dag_id] };
+  });
+}
+
+/** Node to task of a workflow, read in pages by primary key. */
+async function readTaskNodes(database: Database, workflow_id: number): Promise<Map<number, number>> {
+  const nodes = new Map<number, number>();
+  for (let after = 0; ;) {
+    const rows = await database.read<{ id: number; node_id: number }>(
+      `SELECT id, node_id FROM task WHERE workflow_id = ? AND id > ? ORDER BY id LIMIT ${PAGE_ROWS}`,
+      [workflow_id, after],
+    );
+    for (const { id, node_id } of rows) nodes.set(node_id, id);
+    if (rows.length < PAGE_ROWS) return nodes;
+    after = (rows[rows.length - 1] as { id: number }).id;
+  }
+}
+
+async function readNames(database: Database, task_ids: readonly number[]): Promise<string[]> {
+  const rows = await database.read<{ id: number; name: string }>(
+    `SELECT id, name FROM task WHERE id IN (${task_ids.map(() => '?').join(', ')})`,
+    [...task_ids],
+  );
+  const names = new Map(rows.map(({ id, name }) => [id, name]));
+  return task_ids.map((id) => names.get(id) ?? String(id));
+}
+
+/** Edges of other nodes than the workflow's stand in no graph that it can share: a node more is a graph of another workflow. */
+async function readGraph(database: Database, dag_id: number, tasks: ReadonlyMap<number, number>): Promise<Graph> {
+  const graph = new Graph();
+  for (let after = 0; ;) {
+    const rows = await database.read<{ node_id: number; up: unknown; down: unknown }>(
+      `SELECT node_id, upstream_node_ids AS up, downstream_node_ids AS down FROM edge
+        WHERE dag_id = ? AND node_id > ? ORDER BY node_id LIMIT ${PAGE_ROWS}`,
+      [dag_id, after],
+    );
+    for (const { node_id, up, down } of rows) {
+      if (tasks.has(node_id)) graph.add(node_id, idsIn(up), idsIn(down));
+    }
+    if (rows.length < PAGE_ROWS) return graph;
+    after = (rows[rows.length - 1] as { node_id: number }).node_id;
+  }
+}
+
+/** A stored list of ids: a list, its text, or text of its text, as old rows have it (spec/data-model.md section 6). */
+function idsIn(stored: unknown): number[] {
+  let value = stored;
+  for (let quoted = 0; quoted < 3 && typeof value === 'string'; quoted++) value = JSON.parse(value);
+  return Array.isArray(value) ? (value as number[]) : [];
+}
+
+/** A graph in memory: nodes by position, ascending by id, with their edges as positions behind one another. */
+export class Graph {
+  readonly node_ids: number[] = [];
+  private readonly ups: number[] = [];
+  private readonly downs: number[] = [];
+  private readonly up_ends: number[] = [];
+  private readonly down_ends: number[] = [];
+  private readonly positions = new Map<number, number>();
+
+  /** Nodes must come ascending by id. */
+  add(node_id: number, up: readonly number[], down: readonly number[]): void {
+    this.positions.set(node_id, this.node_ids.length);
+    this.node_ids.push(node_id);
+    for (const id of up) this.ups.push(id);
+    for (const id of down) this.downs.push(id);
+    this.up_ends.push(this.ups.length);
+    this.down_ends.push(this.downs.length);
+  }
+
+  /** The position of a node that names an unknown node, or whose list of downstreams is not what upstream lists say; undefined when there is none. */
+  firstUnevenNode(): number | undefined {
+    const count = this.node_ids.length;
+    const starts = new Int32Array(count + 1);
+    for (let at = 0; at < count; at++) {
+      for (const id of this.upsOf(at)) {
+        const from = this.positionOf(id);
+        if (from === undefined) return at;
+        starts[from + 1] = (starts[from + 1] as number) + 1;
+      }
+    }
+    for (let at = 0; at < count; at++) starts[at + 1] = (starts[at + 1] as number) + (starts[at] as number);
+    const filled = starts.slice(0, count);
+    const children = new Int32Array(this.ups.length);
+    for (let at = 0; at < count; at++) {
+      for (const id of this.upsOf(at)) {
+        const from = this.positionOf(id) as number;
+        children[filled[from] as number] = at;
+        filled[from] = (filled[from] as number) + 1;
+      }
+    }
+    for (let at = 0; at < count; at++) {
+      // Nodes come ascending, so both lists are ascending.
+      const told = this.downsOf(at)
+        .map((id) => this.positionOf(id) ?? -1)
+        .sort((a, b) => a - b);
+      const derived = children.subarray(starts[at], starts[at + 1]);
+      if (told.length !== derived.length || told.some((to, nth) => to !== derived[nth])) return at;
+    }
+    return undefined;
+  }
+
+  /** The positions of the nodes of one cycle, in its order; empty when there is none. Takes time in proportion to the edges. */
+  findCycle(): number[] {
+    const count = this.node_ids.length;
+    const waits = new Int32Array(count);
+    for (let at = 0; at < count; at++) waits[at] = this.upsOf(at).length;
+    const ready = new Int32Array(count);
+    let filled = 0;
+    for (let at = 0; at < count; at++) if (waits[at] === 0) ready[filled++] = at;
+    for (let next = 0; next < filled; next++) {
+      for (const id of this.downsOf(ready[next] as number)) {
+        const to = this.positionOf(id) as number;
+        waits[to] = (waits[to] as number) - 1;
+        if (waits[to] === 0) ready[filled++] = to;
+      }
+    }
+    if (filled === count) return [];
+    // Every node that still waits has an upstream that still waits: going up must come round.
+    const seen = new Map<number, number>();
+    const way: number[] = [];
+    let at = waits.findIndex((n) => n > 0);
+    while (!seen.has(at)) {
+      seen.set(at, way.length);
+      way.push(at);
+      at = this.positionOf(this.upsOf(at).find((id) => (waits[this.positionOf(id) as number] as number) > 0) as number) as number;
+    }
+    return way.slice(seen.get(at)).reverse();
+  }
+
+  private positionOf(node_id: number): number | undefined {
+    return this.positions.get(node_id);
+  }
+
+  private upsOf(at: number): number[] {
+    return this.ups.slice(at === 0 ? 0 : this.up_ends[at - 1], this.up_ends[at]);
+  }
+
+  private downsOf(at: number): number[] {
+    return this.downs.slice(at === 0 ? 0 : this.down_ends[at - 1], this.down_ends[at]);
+  }
+}

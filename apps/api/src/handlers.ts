@@ -1,0 +1,78 @@
+/** Which function answers which operation of the api. Handlers are given a parsed request and answer the operation's reply. */
+import {
+  beatAgent,
+  followWorkflow,
+  getAlive,
+  getHealth,
+  getTask,
+  getTime,
+  getWorkflow,
+  leaseAssignments,
+  listAgents,
+  listClusters,
+  listTasks,
+  listWorkflows,
+  registerAgent,
+  registerEdges,
+  registerTaskTemplate,
+  registerTasks,
+  registerTool,
+  registerWorkflow,
+  reportAttempts,
+  submitWorkflow,
+  type Operation,
+  type ReplyOf,
+  type RequestOf,
+} from '@jobmon/contracts';
+import type { Sender } from '@jobmon/messaging';
+import { answerBeat, answerLease, answerReports, findAgents, joinAgent } from './agent';
+import { findClusters } from './cluster';
+import type { ApiContext, Call } from './context';
+import { storeEdges } from './dag';
+import { answerAlive, answerHealth, answerTime } from './service';
+import { submit } from './submit';
+import { bindTasks } from './task';
+import { findTask, findTasks } from './task-view';
+import { findOrMakeTaskTemplate } from './task-template';
+import { findOrMakeTool } from './tool';
+import { findOrMakeWorkflow } from './workflow';
+import { findWorkflow, findWorkflows, follow } from './workflow-view';
+
+/** What every handler of the api is given: the api's context and the way to the other services. */
+export interface Room extends ApiContext {
+  readonly sender: Sender;
+}
+
+/** Answers one parsed request; for a streaming operation, the stream of its values. */
+export type Answer = (request: unknown, call: Call) => unknown;
+
+export function handlersOf(context: ApiContext, sender: Sender): ReadonlyMap<Operation, Answer> {
+  const room: Room = { ...context, sender };
+  const handlers = new Map<Operation, Answer>();
+  const answer = <O extends Operation>(
+    operation: O,
+    handler: (room: Room, request: RequestOf<O>, call: Call) => Promise<ReplyOf<O>> | ReplyOf<O> | AsyncIterable<ReplyOf<O>>,
+  ): void => void handlers.set(operation, (request, call) => handler(room, request as RequestOf<O>, call));
+
+  answer(getAlive, answerAlive);
+  answer(getTime, answerTime);
+  answer(getHealth, answerHealth);
+  answer(registerTool, findOrMakeTool);
+  answer(registerTaskTemplate, findOrMakeTaskTemplate);
+  answer(listClusters, findClusters);
+  answer(registerWorkflow, findOrMakeWorkflow);
+  answer(registerTasks, bindTasks);
+  answer(registerEdges, storeEdges);
+  answer(submitWorkflow, submit);
+  answer(listWorkflows, findWorkflows);
+  answer(getWorkflow, findWorkflow);
+  answer(followWorkflow, follow);
+  answer(listTasks, findTasks);
+  answer(getTask, findTask);
+  answer(registerAgent, joinAgent);
+  answer(listAgents, findAgents);
+  answer(leaseAssignments, answerLease);
+  answer(reportAttempts, answerReports);
+  answer(beatAgent, answerBeat);
+  return handlers;
+}

@@ -1,0 +1,71 @@
+/**
+ * One log line for each request, when it is answered: at debug when all went well, else at the level that its error code
+ * deserves. Every request has an id, the caller's own when it sends a sane one; it is answered and travels with every message
+ * that the request causes.
+ */
+import { randomBytes } from 'node:crypto';
+import type { JobmonError } from '@jobmon/contracts';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { Logger } from 'pino';
+
+declare module 'fastify' {
+  interface FastifyReply {
+    /** The error that this reply carries, for the log. */
+    refusal: JobmonError | null;
+  }
+}
+
+/** Tells this process' ids from those of others; the number behind it tells its requests apart. */
+const PROCESS_PREFIX = randomBytes(6).toString('base64url');
+let counted = 0;
+
+/** The caller's id when it is short and harmless to print, else a new one. */
+export function requestIdOf(given: string | string[] | undefined): string {
+  if (typeof given === 'string' && /^[\w.:/-]{1,128}$/.test(given)) return given;
+  counted += 1;
+  return `${PROCESS_PREFIX}-${counted}`;
+}
+
+export function logRequests(server: FastifyInstance, log: Logger): void {
+  server.decorateReply('refusal', null);
+  server.addHook('onRequest', (request, reply, done) => {
+    reply.header('x-request-id', request.id);
+    done();
+  });
+  server.addHook('onResponse', (request, reply, done) => {
+    const level = reply.refusal?.kind.level ?? 'debug';
+    if (log.isLevelEnabled(level)) log[level](lineOf(request, reply.statusCode, reply.elapsedTime, reply.refusal), 'request');
+    done();
+  });
+}
+
+function lineOf(
+  request: FastifyRequest,
+  status: number,
+  elapsed_ms: number,
+  refusal: JobmonError | null,
+): Record<string, unknown> {
+  const line: Record<string, unknown> = {
+    request_id: request.id,
+    method: request.method,
+    route: request.routeOptions.url ?? 'unknown',
+    path: request.url.slice(0, 300),
+    status,
+    elapsed_ms: Math.round(elapsed_ms * 10) / 10,
+  };
+  if (refusal !== null) Object.assign(line, { code: refusal.code, reason: refusal.message.slice(0, 300) });
+  const context = clientContext(request.headers['x-server-structlog-context']);
+  if (context !== undefined) line.client_context = context;
+  return line;
+}
+
+/** What Python clients attach to the lines of a request; anything that is no small JSON object is ignored. */
+function clientContext(header: string | string[] | undefined): unknown {
+  if (typeof header !== 'string' || header.length > 2_000) return undefined;
+  try {
+    const value: unknown = JSON.parse(header);
+    return typeof value === 'object' && value !== null && !Array.isArray(value) ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}

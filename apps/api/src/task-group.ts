@@ -1,0 +1,70 @@
+/** Rows that tasks share: the array of each template version in a workflow, and the resources that tasks ask for. */
+import { LIMIT_NONE, type ResourcesToRegister } from '@jobmon/contracts';
+import type { Dialect, Procedure } from '@jobmon/entities';
+import { canonicalJson, checkText } from './column-limit';
+import { identityOf } from './identity';
+import type { Templates } from './task-check';
+
+/** Characters of an array's name; the Python client cuts there too. */
+const ARRAY_NAME_MAX = 254;
+
+/** Finds or makes the workflow's array of each template version, in one to three statements. */
+export function* arrayIds(dialect: Dialect, workflow_id: number, templates: Templates): Procedure<Map<number, number>> {
+  const ids = new Map<number, number>();
+  const look = function* (): Procedure<void> {
+    const { rows } = yield {
+      sql: 'SELECT id, task_template_version_id AS version FROM `array` WHERE workflow_id = ?',
+      params: [workflow_id],
+    };
+    for (const { id, version } of rows as { id: number; version: number | null }[]) if (version !== null) ids.set(version, id);
+  };
+  yield* look();
+  const missing = [...templates].filter(([version]) => !ids.has(version));
+  if (missing.length === 0) return ids;
+  yield {
+    sql: `${dialect.insertIgnore} INTO \`array\` (name, task_template_version_id, workflow_id, max_concurrently_running, created_date)
+          SELECT given.name, given.version, ?, ?, ${dialect.now} FROM ${dialect.jsonRows('given', { version: 'int', name: 'text' })}`,
+    params: [
+      workflow_id,
+      LIMIT_NONE,
+      JSON.stringify(missing.map(([version, { name }]) => ({ version, name: name.slice(0, ARRAY_NAME_MAX) }))),
+    ],
+  };
+  yield* look();
+  return ids;
+}
+
+/** Finds or makes the row of each request of resources, in the order of the requests, in one to three statements. */
+export function* resourcesIds(
+  dialect: Dialect,
+  resources: readonly ResourcesToRegister[],
+  queues: readonly number[],
+): Procedure<number[]> {
+  const wanted = resources.map(({ requested }, at) => {
+    const text = canonicalJson(requested);
+    checkText(`resources[${at}].requested`, text);
+    return { queue_id: queues[at] as number, text, identity: identityOf(queues[at] as number, 'O', text) };
+  });
+  const ids = new Map<string, number>();
+  const given = dialect.jsonRows('given', { queue_id: 'int', text: 'text', identity: 'text' });
+  const missing = () => [
+    ...new Map(wanted.filter(({ identity }) => !ids.has(identity)).map((row) => [row.identity, row])).values(),
+  ];
+  const look = function* (): Procedure<void> {
+    const { rows } = yield {
+      sql: `SELECT r.id AS id, r.identity AS identity FROM ${given} LEFT JOIN task_resources r ON r.identity = given.identity`,
+      params: [JSON.stringify(missing().map(({ identity }) => ({ identity })))],
+    };
+    for (const { id, identity } of rows as { id: number | null; identity: string }[]) if (id !== null) ids.set(identity, id);
+  };
+  yield* look();
+  if (missing().length > 0) {
+    yield {
+      sql: `${dialect.insertIgnore} INTO task_resources (queue_id, task_resources_type_id, requested_resources, identity)
+            SELECT given.queue_id, 'O', given.text, given.identity FROM ${given}`,
+      params: [JSON.stringify(missing())],
+    };
+    yield* look();
+  }
+  return wanted.map(({ identity }) => ids.get(identity) as number);
+}

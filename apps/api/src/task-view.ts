@@ -1,0 +1,148 @@
+/** Tasks as views show them, a page at a time, and one task with all its attempts. */
+import {
+  HISTORY_REASONS,
+  JobmonError,
+  type getTask,
+  type HistoryReason,
+  type listTasks,
+  type ReplyOf,
+  type RequestOf,
+  type TaskInstanceView,
+  type TaskView,
+} from '@jobmon/contracts';
+import type { Database, SqlValue } from '@jobmon/entities';
+import type { Room } from './handlers';
+
+/** Rows read at one time for a page. */
+const STEP_ROWS = 500;
+/** A page of long commands ends early, so that no answer outgrows the memory. */
+const PAGE_BYTES_MAX = 8 * 1024 * 1024;
+/** Characters of an error in a list; the whole text is with the task itself. */
+const LISTED_ERROR_CHARACTERS = 1_000;
+/** Attempts and errors shown of one task: the newest. */
+const ATTEMPTS_MAX = 1_000;
+
+interface TaskRow extends Omit<TaskView, 'wallclock_seconds' | 'error'> {
+  workflow_id: number;
+  current_task_instance_id: number | null;
+}
+
+const TASK = `SELECT t.id AS task_id, t.workflow_id AS workflow_id, t.name AS name, t.status AS status, t.status_date AS status_date,
+    t.num_attempts AS num_attempts, t.max_attempts AS max_attempts, t.command AS command, tt.name AS task_template,
+    t.current_task_instance_id AS current_task_instance_id
+  FROM task t
+  LEFT JOIN node n ON n.id = t.node_id
+  LEFT JOIN task_template_version v ON v.id = n.task_template_version_id
+  LEFT JOIN task_template tt ON tt.id = v.task_template_id`;
+
+export async function findTasks(
+  { database }: Room,
+  { workflow_id, after, limit, status }: RequestOf<typeof listTasks>,
+): Promise<ReplyOf<typeof listTasks>> {
+  const [workflow] = await database.read('SELECT id FROM workflow WHERE id = ?', [workflow_id]);
+  if (workflow === undefined) throw new JobmonError('NOT_FOUND', `there is no workflow ${workflow_id}`);
+  const tasks: TaskView[] = [];
+  let bytes = 0;
+  let last = after;
+  while (tasks.length < limit && bytes < PAGE_BYTES_MAX) {
+    const size = Math.min(STEP_ROWS, limit - tasks.length);
+    const params: SqlValue[] = [workflow_id, last];
+    if (status !== undefined) params.push(status);
+    const rows = await database.read<TaskRow>(
+      `${TASK} WHERE t.workflow_id = ? AND t.id > ?${status === undefined ? '' : ' AND t.status = ?'} ORDER BY t.id LIMIT ${size}`,
+      params,
+    );
+    tasks.push(...(await viewsOf(database, rows)));
+    if (rows.length < size) return { tasks, next: null };
+    last = (rows[rows.length - 1] as TaskRow).task_id;
+    bytes += rows.reduce((sum, row) => sum + row.command.length, 0);
+  }
+  return { tasks, next: last };
+}
+
+/** Adds to each task what its latest attempt tells: its time and its newest error. */
+async function viewsOf(database: Database, rows: readonly TaskRow[]): Promise<TaskView[]> {
+  if (rows.length === 0) return [];
+  const marks = (count: number): string => Array<string>(count).fill('?').join(', ');
+  const attempts = await database.read<{ id: number; task_id: number; wallclock: string | null }>(
+    `SELECT id, task_id, wallclock FROM task_instance WHERE task_id IN (${marks(rows.length)}) ORDER BY id`,
+    rows.map((row) => row.task_id),
+  );
+  const latest = new Map(attempts.map((attempt) => [attempt.task_id, attempt]));
+  const errors = new Map<number, string>();
+  const ids = [...latest.values()].map(({ id }) => id);
+  if (ids.length > 0) {
+    const found = await database.read<{ task_instance_id: number; description: string }>(
+      `SELECT e.task_instance_id AS task_instance_id, SUBSTR(e.description, 1, ${LISTED_ERROR_CHARACTERS}) AS description
+         FROM task_instance_error_log e WHERE e.task_instance_id IN (${marks(ids.length)}) ORDER BY e.id`,
+      ids,
+    );
+    for (const { task_instance_id, description } of found) errors.set(task_instance_id, description);
+  }
+  return rows.map(({ workflow_id: _, current_task_instance_id: __, ...row }) => {
+    const attempt = latest.get(row.task_id);
+    return {
+      ...row,
+      wallclock_seconds: secondsIn(attempt?.wallclock ?? null),
+      error: attempt === undefined ? null : (errors.get(attempt.id) ?? null),
+    };
+  });
+}
+
+/** A duration is stored as text, by several programs. */
+function secondsIn(text: string | null): number | null {
+  const seconds = text === null || text === '' ? NaN : Number(text);
+  return Number.isFinite(seconds) ? seconds : null;
+}
+
+export async function findTask({ database }: Room, { task_id }: RequestOf<typeof getTask>): Promise<ReplyOf<typeof getTask>> {
+  const [row] = await database.read<TaskRow>(`${TASK} WHERE t.id = ?`, [task_id]);
+  if (row === undefined) throw new JobmonError('NOT_FOUND', `there is no task ${task_id}`);
+  const [task] = await viewsOf(database, [row]);
+  return { task: task as TaskView, workflow_id: row.workflow_id, instances: await readInstances(database, task_id) };
+}
+
+type InstanceRow = Omit<TaskInstanceView, 'wallclock_seconds' | 'errors' | 'history'> & { wallclock: string | null };
+type HistoryRow = {
+  id: number;
+  sequence: number;
+  from_status: string | null;
+  to_status: string;
+  date: string;
+  actor: string;
+  reason: number;
+};
+
+async function readInstances(database: Database, task_id: number): Promise<TaskInstanceView[]> {
+  const rows = await database.read<InstanceRow>(
+    `SELECT id AS task_instance_id, status, nodename, process_group_id, exit_code, submitted_date, status_date, wallclock,
+            stdout, stderr, stdout_log, stderr_log
+       FROM task_instance WHERE task_id = ? ORDER BY id DESC LIMIT ${ATTEMPTS_MAX}`,
+    [task_id],
+  );
+  if (rows.length === 0) return [];
+  rows.reverse();
+  const ids = rows.map((row) => row.task_instance_id);
+  const among = `IN (${ids.map(() => '?').join(', ')})`;
+  const errors = await database.read<{ id: number; error_time: string | null; description: string }>(
+    `SELECT task_instance_id AS id, error_time, description FROM task_instance_error_log
+      WHERE task_instance_id ${among} ORDER BY task_instance_error_log.id DESC LIMIT ${ATTEMPTS_MAX}`,
+    ids,
+  );
+  const history = await database.read<HistoryRow>(
+    `SELECT task_instance_id AS id, sequence, from_status, to_status, date, actor, reason FROM task_instance_history
+      WHERE task_instance_id ${among} ORDER BY task_instance_id, sequence`,
+    ids,
+  );
+  return rows.map(({ wallclock, ...row }) => ({
+    ...row,
+    wallclock_seconds: secondsIn(wallclock),
+    errors: errors
+      .filter((error) => error.id === row.task_instance_id)
+      .reverse()
+      .map(({ error_time, description }) => ({ error_time, description })),
+    history: history
+      .filter((step) => step.id === row.task_instance_id)
+      .map(({ id: _, reason, ...step }) => ({ ...step, reason: HISTORY_REASONS[reason as HistoryReason] ?? String(reason) })),
+  }));
+}

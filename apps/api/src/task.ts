@@ -1,0 +1,312 @@
+/**
+ * Binding tasks to a workflow, up to 100,000 in one request. Everything that can be wrong with them is looked for before
+ * anything is written; then they are written in pieces, each a transaction under the workflow's lock. A piece is all or
+ * nothing, and a repeat of the request finds what stands, so a caller whose connection broke sends the same again.
+ *
+ * Statements for 1,000 new tasks with arguments and no attributes: see `task.db.spec.ts`, which holds the numbers.
+ */
+import type { registerTasks, ReplyOf, RequestOf, TaskToRegister } from '@jobmon/contracts';
+import type { Dialect, Procedure } from '@jobmon/entities';
+import { queuesOf } from './cluster';
+import type { Room } from './handlers';
+import { identityOf } from './identity';
+import { idsOfNames } from './named-row';
+import { checkTasks, readTemplates, refuse, type Template, type Templates } from './task-check';
+import { arrayIds, resourcesIds } from './task-group';
+import { lockWorkflow, readWorkflow } from './workflow';
+
+type Request = RequestOf<typeof registerTasks>;
+type Reply = ReplyOf<typeof registerTasks>;
+
+/** Tasks of one transaction: long enough that its fixed statements do not count, short enough that SQLite's writer is free soon. */
+const PIECE_TASKS_MAX = 1_000;
+/** Bytes of the largest parameter of a piece. */
+const PIECE_BYTES_MAX = 2 * 1024 * 1024;
+/** Writer of the counts: all of the api's processes share one, since each writes under the workflow's lock. */
+const COUNT_WRITER = 'api';
+
+/** Rows that the tasks of one request share. */
+interface Shared {
+  readonly templates: Templates;
+  /** Template version to array. */
+  readonly arrays: ReadonlyMap<number, number>;
+  /** Position in the request's resources to row. */
+  readonly resources: readonly number[];
+  readonly attribute_types: ReadonlyMap<string, number>;
+}
+
+/** @throws JobmonError NOT_FOUND, MALFORMED or CONFLICT, naming the rule and up to ten tasks. */
+export async function bindTasks(room: Room, { workflow_id, resources, tasks }: Request): Promise<Reply> {
+  const { database } = room;
+  const { dialect } = database;
+  const workflow = await readWorkflow(database, workflow_id);
+  const templates = await readTemplates(database, tasks);
+  checkTasks(tasks, templates, resources.length);
+  const queues = await queuesOf(database, resources, (position) =>
+    tasks
+      .filter((task) => task.resources === position)
+      .slice(0, 10)
+      .map((task) => task.name),
+  );
+  const pieces = cut(tasks, Math.min(PIECE_BYTES_MAX, database.batch_bytes_max / 4));
+  const isSubmitted = workflow.created_date !== null;
+  for (const piece of pieces) {
+    const { sql, params } = standingTasks(dialect, workflow_id, piece);
+    check(await database.read<StandingRow>(sql, params), piece, isSubmitted);
+  }
+  const shared: Shared = await database.write({ label: 'task.register: what they share' }, function* (): Procedure<Shared> {
+    return {
+      templates,
+      arrays: yield* arrayIds(dialect, workflow_id, templates),
+      resources: yield* resourcesIds(dialect, resources, queues),
+      attribute_types: yield* idsOfNames(dialect, 'task_attribute_type', attributeNames(tasks)),
+    };
+  });
+  const bound: [number, number][] = [];
+  for (const piece of pieces) {
+    bound.push(...(await database.write({ label: 'task.register' }, () => bindPiece(dialect, workflow_id, piece, shared))));
+  }
+  return { tasks: bound };
+}
+
+/** Cuts tasks into pieces by rows and by the bytes of their commands and arguments. */
+function cut(tasks: readonly TaskToRegister[], bytes_max: number): TaskToRegister[][] {
+  const pieces: TaskToRegister[][] = [];
+  let piece: TaskToRegister[] = [];
+  let bytes = 0;
+  for (const task of tasks) {
+    const size = Buffer.byteLength(JSON.stringify(task));
+    if (piece.length > 0 && (piece.length === PIECE_TASKS_MAX || bytes + size > bytes_max)) {
+      pieces.push(piece);
+      piece = [];
+      bytes = 0;
+    }
+    piece.push(task);
+    bytes += size;
+  }
+  pieces.push(piece);
+  return pieces;
+}
+
+function attributeNames(tasks: readonly TaskToRegister[]): string[] {
+  const names = new Set<string>();
+  for (const { attributes } of tasks) if (attributes !== undefined) for (const name of Object.keys(attributes)) names.add(name);
+  return [...names];
+}
+
+/** What stands for one task of a piece: its node, and each task of the workflow on that node. */
+interface StandingRow {
+  /** Position in the piece. */
+  at: number;
+  node_id: number | null;
+  task_id: number | null;
+  task_args_hash: string | null;
+}
+
+/** LEFT joins, because they fix the order: from the few given rows to the large tables by their keys. */
+function standingTasks(
+  dialect: Dialect,
+  workflow_id: number,
+  piece: readonly TaskToRegister[],
+): { sql: string; params: (string | number)[] } {
+  const given = dialect.jsonRows('given', { at: 'int', version: 'int', hash: 'text' });
+  const rows = piece.map((task, at) => ({ at, version: task.task_template_version_id, hash: task.node_args_hash }));
+  return {
+    sql: `SELECT given.at AS at, n.id AS node_id, t.id AS task_id, t.task_args_hash AS task_args_hash FROM ${given}
+            LEFT JOIN node n ON n.task_template_version_id = given.version AND n.node_args_hash = given.hash
+            LEFT JOIN task t ON t.node_id = n.id AND t.workflow_id = ?`,
+    params: [JSON.stringify(rows), workflow_id],
+  };
+}
+
+/** What stands for each task of a piece, in order. */
+interface Standing {
+  node_id: number | undefined;
+  task_id: number | undefined;
+}
+
+/** Refuses a piece with a task that contradicts what is stored: its node has other task arguments, or it comes too late. */
+function check(rows: readonly StandingRow[], piece: readonly TaskToRegister[], isSubmitted: boolean): Standing[] {
+  const standing: Standing[] = piece.map(() => ({ node_id: undefined, task_id: undefined }));
+  const twice = new Set<number>();
+  for (const { at, node_id, task_id, task_args_hash } of rows) {
+    const entry = standing[at] as Standing;
+    entry.node_id = node_id ?? undefined;
+    if (task_id === null) continue;
+    if (task_args_hash !== (piece[at] as TaskToRegister).task_args_hash) twice.add(at);
+    // Databases of older programs may hold the same task twice: the first of them is the task.
+    else entry.task_id = Math.min(entry.task_id ?? task_id, task_id);
+  }
+  const named = (at: number): string => (piece[at] as TaskToRegister).name;
+  // A node with the very task that is asked for is no conflict, whatever else an older program put on it.
+  const conflicts = [...twice].filter((at) => standing[at]?.task_id === undefined).map(named);
+  if (conflicts.length > 0) {
+    refuse('CONFLICT', 'node_args_twice', conflicts, 'the workflow has another task with the same template and node arguments');
+  }
+  const late = isSubmitted ? standing.flatMap((entry, at) => (entry.task_id === undefined ? [named(at)] : [])) : [];
+  if (late.length > 0) refuse('CONFLICT', 'already_submitted', late, 'the workflow was submitted without these tasks');
+  return standing;
+}
+
+/** Writes what is missing of a piece and answers `[task_id, node_id]` of every task in it. */
+function* bindPiece(
+  dialect: Dialect,
+  workflow_id: number,
+  piece: readonly TaskToRegister[],
+  shared: Shared,
+): Procedure<[number, number][]> {
+  const workflow = yield* lockWorkflow(dialect, workflow_id);
+  const { rows } = yield standingTasks(dialect, workflow_id, piece);
+  const standing = check(rows as StandingRow[], piece, workflow.created_date !== null);
+  const at_new = standing.flatMap((entry, at) => (entry.task_id === undefined ? [at] : []));
+  if (at_new.length > 0) {
+    yield* makeNodes(dialect, piece, standing, shared.templates);
+    yield* makeTasks(
+      dialect,
+      workflow_id,
+      at_new.map((at) => [piece[at], standing[at]] as [TaskToRegister, Standing]),
+      shared,
+    );
+  }
+  yield* storeAttributes(dialect, piece, standing, shared);
+  return standing.map((entry) => [entry.task_id as number, entry.node_id as number]);
+}
+
+/** Nodes are shared by all workflows: another one may make the same at this moment, so they are inserted with care and read back. */
+function* makeNodes(
+  dialect: Dialect,
+  piece: readonly TaskToRegister[],
+  standing: Standing[],
+  templates: Templates,
+): Procedure<void> {
+  const given = dialect.jsonRows('given', { at: 'int', version: 'int', hash: 'text' });
+  const rows = piece
+    .map((task, at) => ({ at, version: task.task_template_version_id, hash: task.node_args_hash }))
+    .filter(({ at }) => standing[at]?.node_id === undefined)
+    // One order for everybody: two writers of the same nodes wait for each other, and never crosswise.
+    .sort((a, b) => a.version - b.version || (a.hash < b.hash ? -1 : 1));
+  if (rows.length === 0) return;
+  const text = JSON.stringify(rows);
+  yield {
+    sql: `${dialect.insertIgnore} INTO node (task_template_version_id, node_args_hash) SELECT given.version, given.hash FROM ${given}`,
+    params: [text],
+  };
+  const made = yield {
+    sql: `SELECT given.at AS at, n.id AS node_id FROM ${given}
+            LEFT JOIN node n ON n.task_template_version_id = given.version AND n.node_args_hash = given.hash`,
+    params: [text],
+  };
+  const args: { owner_id: number; arg_id: number; val: string }[] = [];
+  for (const { at, node_id } of made.rows as { at: number; node_id: number }[]) {
+    (standing[at] as Standing).node_id = node_id;
+    const task = piece[at] as TaskToRegister;
+    args.push(...argRows(node_id, task.node_args, templates.get(task.task_template_version_id) as Template));
+  }
+  yield* insertArgs(dialect, 'node_arg', 'node_id', args);
+}
+
+function argRows(owner_id: number, values: Readonly<Record<string, string>>, { arg_ids }: Template) {
+  return Object.entries(values).map(([name, val]) => ({ owner_id, arg_id: arg_ids.get(name) as number, val }));
+}
+
+function* insertArgs(
+  dialect: Dialect,
+  table: 'node_arg' | 'task_arg',
+  owner: 'node_id' | 'task_id',
+  rows: readonly { owner_id: number; arg_id: number; val: string }[],
+): Procedure<void> {
+  if (rows.length === 0) return;
+  const given = dialect.jsonRows('given', { owner_id: 'int', arg_id: 'int', val: 'text' });
+  yield {
+    sql: `${dialect.insertIgnore} INTO ${table} (${owner}, arg_id, val) SELECT given.owner_id, given.arg_id, given.val FROM ${given}`,
+    params: [JSON.stringify(rows)],
+  };
+}
+
+/** Inserts tasks in G. Nobody else inserts any of this workflow: its row is locked. */
+function* makeTasks(
+  dialect: Dialect,
+  workflow_id: number,
+  fresh: readonly (readonly [TaskToRegister, Standing])[],
+  shared: Shared,
+): Procedure<void> {
+  const columns = {
+    node_id: 'int',
+    hash: 'text',
+    array_id: 'int',
+    name: 'text',
+    command: 'text',
+    resources: 'int',
+    max: 'int',
+    identity: 'text',
+  } as const;
+  const rows = fresh.map(([task, { node_id }]) => ({
+    node_id: node_id as number,
+    hash: task.task_args_hash,
+    array_id: shared.arrays.get(task.task_template_version_id) as number,
+    name: task.name,
+    command: task.command,
+    resources: shared.resources[task.resources] as number,
+    max: task.max_attempts,
+    identity: identityOf(workflow_id, node_id as number, task.task_args_hash),
+  }));
+  yield {
+    sql: `INSERT INTO task (workflow_id, node_id, task_args_hash, array_id, name, command, task_resources_id, num_attempts,
+            max_attempts, resource_scales, fallback_queues, status, status_date, current_task_instance_id, identity)
+          SELECT ?, given.node_id, given.hash, given.array_id, given.name, given.command, given.resources, 0,
+            given.max, '{}', '[]', 'G', ${dialect.now}, 0, given.identity FROM ${dialect.jsonRows('given', columns)}`,
+    params: [workflow_id, JSON.stringify(rows)],
+  };
+  const made = yield {
+    sql: `SELECT given.at AS at, t.id AS task_id FROM ${dialect.jsonRows('given', { at: 'int', identity: 'text' })}
+            LEFT JOIN task t ON t.identity = given.identity`,
+    params: [JSON.stringify(rows.map(({ identity }, at) => ({ at, identity })))],
+  };
+  const args: { owner_id: number; arg_id: number; val: string }[] = [];
+  for (const { at, task_id } of made.rows as { at: number; task_id: number }[]) {
+    const [task, entry] = fresh[at] as readonly [TaskToRegister, Standing];
+    entry.task_id = task_id;
+    args.push(...argRows(task_id, task.task_args, shared.templates.get(task.task_template_version_id) as Template));
+  }
+  yield* insertArgs(dialect, 'task_arg', 'task_id', args);
+  yield* countTasks(dialect, workflow_id, rows);
+}
+
+/** Counts for display: so many more tasks of each array in G. */
+function* countTasks(dialect: Dialect, workflow_id: number, rows: readonly { array_id: number }[]): Procedure<void> {
+  const counts = new Map<number, number>();
+  for (const { array_id } of rows) counts.set(array_id, (counts.get(array_id) ?? 0) + 1);
+  const upsert = dialect.onDuplicate(
+    ['workflow_id', 'array_id', 'status', 'writer'],
+    `n = task_status_count.n + ${dialect.inserted('n')}`,
+  );
+  yield {
+    sql: `INSERT INTO task_status_count (workflow_id, array_id, status, writer, n)
+          SELECT ?, given.array_id, 'G', '${COUNT_WRITER}', given.n FROM ${dialect.jsonRows('given', { array_id: 'int', n: 'int' })}
+          WHERE 1 = 1 ${upsert}`,
+    params: [workflow_id, JSON.stringify([...counts].map(([array_id, n]) => ({ array_id, n })))],
+  };
+}
+
+function* storeAttributes(
+  dialect: Dialect,
+  piece: readonly TaskToRegister[],
+  standing: readonly Standing[],
+  shared: Shared,
+): Procedure<void> {
+  const rows = piece.flatMap((task, at) =>
+    Object.entries(task.attributes ?? {}).map(([name, value]) => ({
+      task_id: standing[at]?.task_id,
+      type_id: shared.attribute_types.get(name),
+      value,
+    })),
+  );
+  if (rows.length === 0) return;
+  const upsert = dialect.onDuplicate(['task_id', 'task_attribute_type_id'], `value = ${dialect.inserted('value')}`);
+  yield {
+    sql: `INSERT INTO task_attribute (task_id, task_attribute_type_id, value)
+          SELECT given.task_id, given.type_id, given.value
+            FROM ${dialect.jsonRows('given', { task_id: 'int', type_id: 'int', value: 'text' })} WHERE 1 = 1 ${upsert}`,
+    params: [JSON.stringify(rows)],
+  };
+}

@@ -1,0 +1,33 @@
+/** Tools: found by name or made. */
+import type { registerTool, ReplyOf, RequestOf } from '@jobmon/contracts';
+import { JobmonError } from '@jobmon/contracts';
+import type { Dialect, Procedure } from '@jobmon/entities';
+import type { Room } from './handlers';
+
+type Reply = ReplyOf<typeof registerTool>;
+
+/** Finds or makes a tool and its newest version. Two callers at one time are given the same version. */
+export async function findOrMakeTool({ database }: Room, { name }: RequestOf<typeof registerTool>): Promise<Reply> {
+  const { dialect } = database;
+  return database.write({ label: 'tool.register' }, function* (): Procedure<Reply> {
+    let tool_id = yield* findTool(dialect, name);
+    if (tool_id === undefined) {
+      yield { sql: `${dialect.insertIgnore} INTO tool (name) VALUES (?)`, params: [name] };
+      tool_id = yield* findTool(dialect, name);
+    }
+    if (tool_id === undefined) {
+      throw new JobmonError('CONFLICT', `the database cannot tell the tool name '${name}' from another that is stored already`);
+    }
+    const { rows } = yield { sql: 'SELECT MAX(id) AS id FROM tool_version WHERE tool_id = ?', params: [tool_id] };
+    const newest = (rows[0] as { id: number | null }).id;
+    if (newest !== null) return { tool_id, tool_version_id: newest };
+    const { insert_id } = yield { sql: 'INSERT INTO tool_version (tool_id) VALUES (?)', params: [tool_id] };
+    return { tool_id, tool_version_id: insert_id };
+  });
+}
+
+/** The tool's row is locked, so that its first version is made once. */
+function* findTool(dialect: Dialect, name: string): Procedure<number | undefined> {
+  const { rows } = yield { sql: `SELECT id, name FROM tool WHERE name = ?${dialect.forUpdate}`, params: [name] };
+  return (rows as { id: number; name: string }[]).find((row) => row.name === name)?.id;
+}

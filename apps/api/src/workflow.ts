@@ -1,0 +1,152 @@
+/** Workflows: found by what they are made of, or made. Inserting one in its first state is the api's; its status is not. */
+import {
+  JobmonError,
+  LIMIT_NONE,
+  type registerWorkflow,
+  type ReplyOf,
+  type RequestOf,
+  type WorkflowStatus,
+} from '@jobmon/contracts';
+import type { Database, Dialect, Procedure } from '@jobmon/entities';
+import { checkText } from './column-limit';
+import type { Room } from './handlers';
+import { identityOf } from './identity';
+import { idsOfNames } from './named-row';
+
+type Request = RequestOf<typeof registerWorkflow>;
+type Reply = ReplyOf<typeof registerWorkflow>;
+
+/** One workflow as the handlers that change its definition need it. */
+export interface WorkflowRow {
+  id: number;
+  status: WorkflowStatus;
+  dag_id: number;
+  /** Set when everything was bound and checked. */
+  created_date: string | null;
+  /** Set when the whole graph is stored. */
+  dag_created_date: string | null;
+}
+
+const WORKFLOW = `SELECT w.id AS id, w.status AS status, w.dag_id AS dag_id, w.created_date AS created_date, d.created_date AS dag_created_date
+  FROM workflow w JOIN dag d ON d.id = w.dag_id WHERE w.id = ?`;
+
+/** @throws JobmonError NOT_FOUND */
+export async function readWorkflow(database: Database, workflow_id: number): Promise<WorkflowRow> {
+  const [row] = await database.read<WorkflowRow>(WORKFLOW, [workflow_id]);
+  if (row === undefined) throw new JobmonError('NOT_FOUND', `there is no workflow ${workflow_id}`);
+  return row;
+}
+
+/** The row under its lock: whoever holds it is the only one who binds tasks to the workflow or submits it. */
+export function* lockWorkflow(
+  dialect: Dialect,
+  workflow_id: number,
+): Procedure<Pick<WorkflowRow, 'id' | 'dag_id' | 'created_date'>> {
+  const { rows } = yield {
+    sql: `SELECT id, dag_id, created_date FROM workflow WHERE id = ?${dialect.forUpdate}`,
+    params: [workflow_id],
+  };
+  if (rows[0] === undefined) throw new JobmonError('NOT_FOUND', `there is no workflow ${workflow_id}`);
+  return rows[0] as Pick<WorkflowRow, 'id' | 'dag_id' | 'created_date'>;
+}
+
+/**
+ * Finds or makes a workflow with its graph's row. A found one keeps its status; name, description, limit and attributes
+ * become those of the request.
+ *
+ * @throws JobmonError NOT_FOUND for an unknown tool version; CONFLICT, naming the other workflow, when the same arguments
+ *   of the same tool version are taken by a workflow with another graph or other tasks.
+ */
+export async function findOrMakeWorkflow({ database }: Room, request: Request): Promise<Reply> {
+  const { dialect } = database;
+  for (const field of ['workflow_args', 'description', 'name'] as const) checkText(field, request[field]);
+  return database.write({ label: 'workflow.register' }, function* (): Procedure<Reply> {
+    // The tool version's lock makes the look for other workflows with these arguments and the insert one step.
+    const { rows } = yield {
+      sql: `SELECT id FROM tool_version WHERE id = ?${dialect.forUpdate}`,
+      params: [request.tool_version_id],
+    };
+    if (rows.length === 0) throw new JobmonError('NOT_FOUND', `there is no tool version ${request.tool_version_id}`);
+    const dag = yield* findOrMakeDag(dialect, request.dag_hash);
+    const standing = yield* findTwin(request, dag.id);
+    const workflow_id = standing === undefined ? yield* insertWorkflow(dialect, request, dag.id) : standing.id;
+    if (standing !== undefined) yield* describeAnew(request, workflow_id);
+    yield* storeAttributes(dialect, workflow_id, request.attributes ?? {});
+    return {
+      workflow_id,
+      dag_id: dag.id,
+      status: standing?.status ?? 'G',
+      newly_created: standing === undefined,
+      has_edges: dag.created_date !== null,
+    };
+  });
+}
+
+function* findOrMakeDag(dialect: Dialect, hash: string): Procedure<{ id: number; created_date: string | null }> {
+  const find = { sql: 'SELECT id, created_date FROM dag WHERE hash = ?', params: [hash] };
+  const found = (yield find).rows[0];
+  if (found !== undefined) return found as { id: number; created_date: string | null };
+  yield { sql: `${dialect.insertIgnore} INTO dag (hash, created_date) VALUES (?, NULL)`, params: [hash] };
+  return (yield find).rows[0] as { id: number; created_date: string | null };
+}
+
+/** The workflow with the same arguments of the same tool version, if its graph and tasks are the same too; else CONFLICT. */
+function* findTwin(request: Request, dag_id: number): Procedure<{ id: number; status: WorkflowStatus } | undefined> {
+  const { rows } = yield {
+    sql: `SELECT id, status, dag_id, task_hash FROM workflow
+           WHERE workflow_args_hash = ? AND tool_version_id = ? ORDER BY id`,
+    params: [request.workflow_args_hash, request.tool_version_id],
+  };
+  const others = rows as { id: number; status: WorkflowStatus; dag_id: number; task_hash: string }[];
+  const twin = others.find((row) => row.dag_id === dag_id && row.task_hash === request.task_hash);
+  const [other] = others;
+  if (twin !== undefined || other === undefined) return twin;
+  const what = other.dag_id === dag_id ? 'other tasks' : 'another graph';
+  throw new JobmonError(
+    'CONFLICT',
+    `workflow ${other.id} has the same workflow arguments and ${what}: give this one other arguments, or none`,
+    { rule: 'workflow_args_taken', workflow_id: other.id },
+  );
+}
+
+function* insertWorkflow(dialect: Dialect, request: Request, dag_id: number): Procedure<number> {
+  const { tool_version_id, workflow_args_hash, task_hash } = request;
+  const { insert_id } = yield {
+    sql: `INSERT INTO workflow (tool_version_id, dag_id, workflow_args_hash, task_hash, description, name, workflow_args,
+            max_concurrently_running, created_date, status_date, status, identity)
+          VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL, ${dialect.now}, 'G', ?)`,
+    params: [
+      tool_version_id,
+      dag_id,
+      workflow_args_hash,
+      task_hash,
+      request.description,
+      request.name,
+      request.workflow_args,
+      request.max_concurrently_running ?? LIMIT_NONE,
+      identityOf(tool_version_id, dag_id, workflow_args_hash, task_hash),
+    ],
+  };
+  return insert_id;
+}
+
+function* describeAnew({ name, description, max_concurrently_running }: Request, workflow_id: number): Procedure<void> {
+  yield {
+    sql: 'UPDATE workflow SET name = ?, description = ?, max_concurrently_running = COALESCE(?, max_concurrently_running) WHERE id = ?',
+    params: [name, description, max_concurrently_running ?? null, workflow_id],
+  };
+}
+
+function* storeAttributes(dialect: Dialect, workflow_id: number, attributes: Readonly<Record<string, string>>): Procedure<void> {
+  const names = Object.keys(attributes);
+  if (names.length === 0) return;
+  const ids = yield* idsOfNames(dialect, 'workflow_attribute_type', names);
+  const given = dialect.jsonRows('given', { type_id: 'int', value: 'text' });
+  const upsert = dialect.onDuplicate(['workflow_id', 'workflow_attribute_type_id'], `value = ${dialect.inserted('value')}`);
+  yield {
+    // A condition, because SQLite reads the ON of an upsert behind a bare SELECT … FROM as a join's.
+    sql: `INSERT INTO workflow_attribute (workflow_id, workflow_attribute_type_id, value)
+          SELECT ?, given.type_id, given.value FROM ${given} WHERE 1 = 1 ${upsert}`,
+    params: [workflow_id, JSON.stringify(names.map((name) => ({ type_id: ids.get(name), value: attributes[name] })))],
+  };
+}
