@@ -6,6 +6,7 @@ export * from './data-source';
 export * from './database';
 export * from './entities';
 export * from './lookup';
+export * from './set-statements';
 export * from './task';
 export * from './task-instance';
 export * from './task-template';

@@ -1,0 +1,64 @@
+/** The state machine as a Nest module: every operation that it owns gets its handler, and its lanes run dry before the end. */
+import {
+  beatWorkflowRuns,
+  expireAgent,
+  leaseTaskInstances,
+  logDone,
+  logErrorWorkerNode,
+  logReportBy,
+  logRunning,
+  moveWorkflowRun,
+  queueTasks,
+  reportAttempt,
+  submitWorkflowRun,
+} from '@jobmon/contracts';
+import { Inject, Injectable, Module, type DynamicModule, type OnApplicationShutdown, type OnModuleInit } from '@nestjs/common';
+import { StateMachine, type StateMachineContext } from './state-machine';
+
+export type { StateMachineContext } from './state-machine';
+
+const CONTEXT = Symbol('state machine context');
+
+/** Answers the state machine's operations on the messenger of the context from the start of the application to its end. */
+export function stateMachineModule(context: StateMachineContext): DynamicModule {
+  return { module: StateMachineModule, providers: [{ provide: CONTEXT, useValue: context }, Handlers] };
+}
+
+@Injectable()
+class Handlers implements OnModuleInit, OnApplicationShutdown {
+  private readonly machine: StateMachine;
+
+  constructor(@Inject(CONTEXT) private readonly context: StateMachineContext) {
+    this.machine = new StateMachine(context);
+  }
+
+  onModuleInit(): void {
+    const { messenger } = this.context;
+    const { machine } = this;
+    messenger.handle(logRunning, (requests) => machine.report(requests.map((request) => ({ name: 'log_running', request }))));
+    messenger.handle(logReportBy, (requests) => machine.report(requests.map((request) => ({ name: 'log_report_by', request }))));
+    messenger.handle(logDone, (requests) => machine.report(requests.map((request) => ({ name: 'log_done', request }))));
+    messenger.handle(logErrorWorkerNode, (requests) =>
+      machine.report(requests.map((request) => ({ name: 'log_error_worker_node', request }))),
+    );
+    messenger.handle(reportAttempt, (requests) =>
+      machine.report(requests.map((request) => ({ name: 'report_attempt', request }))),
+    );
+    messenger.handle(queueTasks, (requests) => Promise.all(requests.map((request) => machine.queueTasks(request))));
+    messenger.handle(leaseTaskInstances, (requests) =>
+      Promise.all(requests.map((request) => machine.leaseTaskInstances(request))),
+    );
+    messenger.handle(expireAgent, (requests) => Promise.all(requests.map((request) => machine.expireAgent(request))));
+    messenger.handle(submitWorkflowRun, (requests) => Promise.all(requests.map((request) => machine.submitWorkflowRun(request))));
+    messenger.handle(moveWorkflowRun, (requests) => Promise.all(requests.map((request) => machine.moveWorkflowRun(request))));
+    messenger.handle(beatWorkflowRuns, (requests) => Promise.all(requests.map((request) => machine.beatWorkflowRuns(request))));
+  }
+
+  /** Last of Nest's steps: what other modules still report while they end is heard. */
+  async onApplicationShutdown(): Promise<void> {
+    await this.machine.drain();
+  }
+}
+
+@Module({})
+export class StateMachineModule {}

@@ -1,0 +1,338 @@
+/**
+ * The heart: one transaction moves a batch of task instances together with their tasks. Lock, then decide, then write
+ * (design section 4).
+ *
+ * - **Resolve** ids without locks: which task and which run an instance belongs to never changes.
+ * - **Lock** by primary key ascending, one statement per table, tasks before instances; never a locking join.
+ * - **Decide** with the pure machine of contracts, request by request in order, on what was locked.
+ * - **Write** one guarded statement per (from, to), then history, error log and counts. A guard that misses under the lock is a
+ *   bug of ours: `GuardMissed` rolls everything back, and the lane does each request again alone.
+ *
+ * A `Transition` lives for one run of one procedure and is made inside it, so that a repeat after a deadlock begins anew.
+ */
+import {
+  decideAttempt,
+  Driver,
+  type Actor,
+  type AttemptDecision,
+  type HistoryReason,
+  type TaskInstanceStatus,
+  type TaskStatus,
+} from '@jobmon/contracts';
+import { idList, lockRows, updateRows, type Dialect, type Procedure, type SqlValue, type Statement } from '@jobmon/entities';
+import { insertErrors, insertHistory, TaskStatusCounts, type ErrorRow, type HistoryRow } from './record';
+
+/** A guarded write matched fewer rows than were locked for it. Never happens unless the code is wrong. */
+export class GuardMissed extends Error {
+  constructor(what: string, expected: number, affected: number) {
+    super(`${what}: ${affected} of ${expected} rows matched under the lock`);
+    this.name = 'GuardMissed';
+  }
+}
+
+/** Fails the transaction unless a guarded write matched exactly the rows that were decided on. */
+export function* guarded(what: string, expected: number, statement: Statement): Procedure<void> {
+  const { affected } = yield statement;
+  if (affected !== expected) throw new GuardMissed(what, expected, affected);
+}
+
+/** A locked task. `status` is what this transaction has decided so far. */
+export interface LockedTask {
+  readonly id: number;
+  readonly workflow_id: number;
+  readonly array_id: number;
+  readonly num_attempts: number;
+  readonly max_attempts: number;
+  readonly current_task_instance_id: number;
+  readonly status_found: TaskStatus;
+  status: TaskStatus;
+}
+
+/** Columns that a report stores beside the status; each is written only where a value is given. */
+export interface AttemptFields {
+  nodename?: string | null;
+  process_group_id?: number | null;
+  distributor_id?: string | null;
+  stdout?: string | null;
+  stderr?: string | null;
+  stdout_log?: string | null;
+  stderr_log?: string | null;
+  exit_code?: number | null;
+  wallclock?: string | null;
+  agent_id?: number;
+  /** The deadline becomes the database's now plus this. */
+  report_by_seconds?: number;
+  /** 1: the attempt started; stamps submitted_date once. */
+  is_started?: 1;
+}
+
+const FIELD_TYPES: Readonly<Record<keyof AttemptFields, 'int' | 'text'>> = {
+  nodename: 'text',
+  process_group_id: 'int',
+  distributor_id: 'text',
+  stdout: 'text',
+  stderr: 'text',
+  stdout_log: 'text',
+  stderr_log: 'text',
+  exit_code: 'int',
+  wallclock: 'text',
+  agent_id: 'int',
+  report_by_seconds: 'int',
+  is_started: 'int',
+};
+
+/** A locked instance with its task and its run. `status` and `history_sequence` are what this transaction has decided so far. */
+export interface LockedInstance {
+  readonly id: number;
+  readonly task: LockedTask;
+  readonly workflow_run_id: number;
+  readonly driver: Driver;
+  readonly agent_id: number | null;
+  readonly nodename: string | null;
+  readonly process_group_id: number | null;
+  readonly status_found: TaskInstanceStatus;
+  status: TaskInstanceStatus;
+  history_sequence: number;
+  readonly fields: AttemptFields;
+}
+
+/** Who asks, and by which operation: goes into the history. */
+export interface Asker {
+  readonly actor: Actor;
+  readonly reason: HistoryReason;
+}
+
+/** Tasks of one run whose status changed: the payload of one `task.changed`. */
+export interface ChangedTasks {
+  readonly workflow_id: number;
+  readonly workflow_run_id: number;
+  readonly task_ids: number[];
+}
+
+export class Transition {
+  private readonly instances = new Map<number, LockedInstance>();
+  private readonly tasks = new Map<number, LockedTask>();
+  private readonly history: HistoryRow[] = [];
+  private readonly errors: ErrorRow[] = [];
+
+  constructor(
+    private readonly dialect: Dialect,
+    private readonly writer: string,
+  ) {}
+
+  /** Resolves and locks these instances with their tasks. Ids without a row are left out. 3 statements, 4 with older rows. */
+  *lock(instanceIds: readonly number[]): Procedure<void> {
+    const ids = ascending(instanceIds);
+    if (ids.length === 0) return;
+    const list = idList(ids);
+    const resolved = yield {
+      sql:
+        'SELECT ti.id, ti.task_id, ti.workflow_run_id, wr.workflow_id, wr.driver FROM task_instance AS ti ' +
+        `JOIN workflow_run AS wr ON wr.id = ti.workflow_run_id WHERE ti.id IN ${list.sql}`,
+      params: list.params,
+    };
+    const owners = new Map<number, Owner>((resolved.rows as Owner[]).map((row) => [row.id, row]));
+    if (owners.size === 0) return;
+    yield* this.lockTasks([...owners.values()]);
+    const columns = 'id, status, agent_id, nodename, process_group_id, history_sequence';
+    const locked = yield lockRows(this.dialect, 'task_instance', columns, ascending([...owners.keys()]));
+    for (const row of locked.rows as InstanceRow[]) {
+      const owner = owners.get(row.id);
+      const task = owner && this.tasks.get(owner.task_id);
+      if (owner === undefined || task === undefined) continue;
+      this.instances.set(row.id, {
+        ...row,
+        task,
+        workflow_run_id: owner.workflow_run_id,
+        driver: owner.driver === Driver.SERVER ? Driver.SERVER : Driver.CLIENT,
+        status_found: row.status,
+        history_sequence: row.history_sequence ?? 0,
+        fields: {},
+      });
+    }
+  }
+
+  /** A locked instance, if there is such a row. */
+  instance(id: number): LockedInstance | undefined {
+    return this.instances.get(id);
+  }
+
+  /** Decides one request to move an instance and takes the decision over; what was refused changes nothing. */
+  move(instance: LockedInstance, to: TaskInstanceStatus, asker: Asker): AttemptDecision {
+    const decision = decideAttempt({ instance, task: instance.task }, to);
+    if (!decision.accepted) return decision;
+    instance.history_sequence += 1;
+    this.history.push({
+      task_instance_id: instance.id,
+      sequence: instance.history_sequence,
+      from_status: instance.status,
+      to_status: decision.instance_to,
+      ...asker,
+    });
+    instance.status = decision.instance_to;
+    if (decision.task_to !== null) instance.task.status = decision.task_to;
+    return decision;
+  }
+
+  /** Notes an error text of an instance; twice the same in one batch is one row. */
+  addError(row: ErrorRow): void {
+    const isKnown = this.errors.some(
+      (error) => error.task_instance_id === row.task_instance_id && error.description === row.description,
+    );
+    if (row.is_new === 1 || !isKnown) this.errors.push(row);
+  }
+
+  /** Writes all that was decided. Statements: one for each (from, to) of instances and of tasks, and one each of what else there is. */
+  *write(): Procedure<void> {
+    for (const [pair, group] of groupBy([...this.instances.values()].filter(isTouched), pairOf)) {
+      yield* guarded(`task_instance ${pair}`, group.length, updateInstances(this.dialect, group));
+    }
+    const counts = new TaskStatusCounts();
+    const moved = [...this.tasks.values()].filter((task) => task.status !== task.status_found);
+    for (const [pair, group] of groupBy(moved, pairOf)) {
+      yield* guarded(`task ${pair}`, group.length, updateTasks(this.dialect, group));
+      for (const task of group) counts.move(task, task.status_found, task.status);
+    }
+    if (this.history.length > 0) yield insertHistory(this.dialect, this.history);
+    if (this.errors.length > 0) yield insertErrors(this.dialect, this.errors);
+    const countStatement = counts.write(this.dialect, this.writer);
+    if (countStatement !== null) yield countStatement;
+  }
+
+  /** The tasks that `write` moved, by run, for the events after the commit. */
+  changed(): ChangedTasks[] {
+    const touched = [...this.instances.values()].filter(({ task }) => task.status !== task.status_found);
+    return [...groupBy(touched, ({ workflow_run_id }) => String(workflow_run_id))].map(([run, group]) => ({
+      workflow_id: group[0]?.task.workflow_id ?? 0,
+      workflow_run_id: Number(run),
+      task_ids: ascending(group.map(({ task }) => task.id)),
+    }));
+  }
+
+  private *lockTasks(owners: readonly Owner[]): Procedure<void> {
+    const workflowOf = new Map(owners.map((owner) => [owner.task_id, owner.workflow_id]));
+    const columns = 'id, array_id, status, num_attempts, max_attempts, current_task_instance_id';
+    const locked = yield lockRows(this.dialect, 'task', columns, ascending([...workflowOf.keys()]));
+    const rows = locked.rows as TaskRow[];
+    const newest = yield* newestInstances(rows.filter((row) => row.current_task_instance_id === null).map((row) => row.id));
+    for (const row of rows) {
+      this.tasks.set(row.id, {
+        ...row,
+        array_id: row.array_id ?? 0,
+        workflow_id: workflowOf.get(row.id) ?? 0,
+        current_task_instance_id: row.current_task_instance_id ?? newest.get(row.id) ?? 0,
+        status_found: row.status,
+      });
+    }
+  }
+}
+
+interface Owner {
+  readonly id: number;
+  readonly task_id: number;
+  readonly workflow_run_id: number;
+  readonly workflow_id: number;
+  readonly driver: string | null;
+}
+
+interface TaskRow {
+  readonly id: number;
+  readonly array_id: number | null;
+  readonly status: TaskStatus;
+  readonly num_attempts: number;
+  readonly max_attempts: number;
+  readonly current_task_instance_id: number | null;
+}
+
+interface InstanceRow {
+  readonly id: number;
+  readonly status: TaskInstanceStatus;
+  readonly agent_id: number | null;
+  readonly nodename: string | null;
+  readonly process_group_id: number | null;
+  readonly history_sequence: number | null;
+}
+
+/** The fence of rows older than the column: the highest instance id of each task. The task rows are locked, so none can be added. */
+function* newestInstances(taskIds: readonly number[]): Procedure<Map<number, number>> {
+  if (taskIds.length === 0) return new Map();
+  const list = idList(taskIds);
+  const newest = yield {
+    sql: `SELECT task_id, MAX(id) AS id FROM task_instance WHERE task_id IN ${list.sql} GROUP BY task_id`,
+    params: list.params,
+  };
+  return new Map((newest.rows as { task_id: number; id: number }[]).map((row) => [row.task_id, row.id]));
+}
+
+/** One (from, to) group of instances: status, date, sequence, and the columns that any row of the group gives. */
+function updateInstances(dialect: Dialect, group: readonly LockedInstance[]): Statement {
+  const [{ status_found: from, status: to }] = group as [LockedInstance];
+  const names = (Object.keys(FIELD_TYPES) as (keyof AttemptFields)[]).filter((name) =>
+    group.some(({ fields }) => fields[name] !== undefined && fields[name] !== null),
+  );
+  const set: Record<string, string> = {};
+  if (from !== to) {
+    set.status = `'${to}'`;
+    set.status_date = dialect.now;
+    set.history_sequence = 'given.history_sequence';
+  }
+  for (const name of names) Object.assign(set, assignmentOf(dialect, name));
+  return updateRows(dialect, {
+    table: 'task_instance',
+    given: { id: 'int', history_sequence: 'int', ...Object.fromEntries(names.map((name) => [name, FIELD_TYPES[name]])) },
+    rows: group.map(({ id, history_sequence, fields }) => ({ id, history_sequence, ...(fields as Record<string, SqlValue>) })),
+    set,
+    where: `task_instance.status = '${from}'`,
+  });
+}
+
+/** The assignment of one field: a row that does not give it keeps what it has. */
+function assignmentOf(dialect: Dialect, name: keyof AttemptFields): Record<string, string> {
+  switch (name) {
+    case 'report_by_seconds':
+      return {
+        report_by_date:
+          `CASE WHEN given.report_by_seconds IS NULL THEN task_instance.report_by_date ` +
+          `ELSE ${dialect.nowPlusSeconds.replace('?', 'given.report_by_seconds')} END`,
+      };
+    case 'is_started':
+      return {
+        submitted_date: `CASE WHEN given.is_started = 1 THEN COALESCE(task_instance.submitted_date, ${dialect.now}) ELSE task_instance.submitted_date END`,
+      };
+    default:
+      return { [name]: `COALESCE(given.${name}, task_instance.${name})` };
+  }
+}
+
+function updateTasks(dialect: Dialect, group: readonly LockedTask[]): Statement {
+  const [{ status_found: from, status: to }] = group as [LockedTask];
+  return updateRows(dialect, {
+    table: 'task',
+    given: { id: 'int' },
+    rows: group.map(({ id }) => ({ id })),
+    set: { status: `'${to}'`, status_date: dialect.now },
+    where: `task.status = '${from}'`,
+  });
+}
+
+const isTouched = (instance: LockedInstance): boolean =>
+  instance.status !== instance.status_found ||
+  Object.values(instance.fields).some((value) => value !== undefined && value !== null);
+
+const pairOf = (row: { readonly status_found: string; readonly status: string }): string => `${row.status_found}→${row.status}`;
+
+function groupBy<Row>(rows: readonly Row[], keyOf: (row: Row) => string): Map<string, Row[]> {
+  const groups = new Map<string, Row[]>();
+  for (const row of rows) {
+    const key = keyOf(row);
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, [row]);
+    else group.push(row);
+  }
+  return groups;
+}
+
+/** Distinct ids in ascending order: the order of every lock. */
+export function ascending(ids: readonly number[]): number[] {
+  return [...new Set(ids)].sort((a, b) => a - b);
+}

@@ -1,0 +1,207 @@
+/**
+ * Server runs: made and linked, moved on, kept alive. Whoever changes a run holds its workflow's row first, so run and workflow
+ * change together or not at all (race 41), and two runs never link at once.
+ */
+import {
+  Driver,
+  JobmonError,
+  LIVE_TASK_INSTANCE_STATUSES,
+  LIVE_WORKFLOW_RUN_STATUSES,
+  verdict,
+  WORKFLOW_RUN_DEADLINE_SECONDS,
+  workflowFollows,
+  workflowMachine,
+  workflowRunMachine,
+  type beatWorkflowRuns,
+  type moveWorkflowRun,
+  type ReplyOf,
+  type RequestOf,
+  type submitWorkflowRun,
+  type WorkflowRunStatus,
+  type WorkflowStatus,
+} from '@jobmon/contracts';
+import { idList, lockRows, type Dialect, type Procedure } from '@jobmon/entities';
+import { wellFormed } from './text';
+import { ascending, guarded } from './transition';
+
+/** What submit and move answer, and whether the status is new, which is then told to whoever listens. */
+export interface RunStanding {
+  readonly reply: ReplyOf<typeof moveWorkflowRun>;
+  readonly workflow_id: number;
+  readonly is_changed: boolean;
+}
+
+const letters = (all: readonly string[]): string => all.map((letter) => `'${letter}'`).join(',');
+
+/** Where the workflow stands when its run goes through `path`, or null when it cannot follow. */
+export function followedBy(workflow: WorkflowStatus, path: readonly WorkflowRunStatus[]): WorkflowStatus | null {
+  let at = workflow;
+  for (const step of path) {
+    const to = workflowFollows[step];
+    if (to === undefined) continue;
+    const said = verdict(workflowMachine, at, to);
+    if (said === 'invalid') return null;
+    at = to;
+  }
+  return at;
+}
+
+/** The states from B on that a run passes before it schedules. */
+const START: readonly WorkflowRunStatus[] = ['B', 'I', 'O', 'R'];
+
+/** The steps of a run from where it stands to `to`, each valid, or null: R through I and O, D from R, E from wherever it may fail. */
+export function pathOf(from: WorkflowRunStatus, to: 'R' | 'D' | 'E'): readonly WorkflowRunStatus[] | null {
+  const at = START.indexOf(from);
+  const path = to === 'R' && at >= 0 ? START.slice(at + 1) : [to];
+  let standing = from;
+  for (const step of path) {
+    if (verdict(workflowRunMachine, standing, step) !== 'valid') return null;
+    standing = step;
+  }
+  return path.length === 0 ? null : path;
+}
+
+interface RunRow {
+  readonly id: number;
+  readonly status: WorkflowRunStatus;
+  readonly driver: string | null;
+}
+
+/**
+ * Makes a server run, bound at once: G→L→B in one write, the workflow through G to Q. A live server run is answered as it
+ * stands. CONFLICT: a live client run, a workflow that is DONE or cannot be linked from where it stands, live attempts that an
+ * earlier run left behind (race 28).
+ */
+export function* submit(dialect: Dialect, request: RequestOf<typeof submitWorkflowRun>): Procedure<RunStanding> {
+  const id = request.workflow_id;
+  const [workflow] = (yield lockRows(dialect, 'workflow', 'id, status', [id])).rows as { status: WorkflowStatus }[];
+  if (workflow === undefined) throw new JobmonError('NOT_FOUND', `there is no workflow ${id}`);
+  const runs = yield {
+    sql:
+      'SELECT id, status, driver FROM workflow_run WHERE workflow_id = ? ' +
+      `AND status IN (${letters(LIVE_WORKFLOW_RUN_STATUSES)}) ORDER BY id DESC LIMIT 1`,
+    params: [id],
+  };
+  const [live] = runs.rows as RunRow[];
+  if (live !== undefined) {
+    if (live.driver === Driver.SERVER) {
+      return { reply: { workflow_run_id: live.id, status: live.status }, workflow_id: id, is_changed: false };
+    }
+    throw new JobmonError('CONFLICT', `workflow ${id} is being run by a client (workflow run ${live.id}); stop that run first`);
+  }
+  if (workflow.status === 'D') throw new JobmonError('CONFLICT', `workflow ${id} is DONE already`);
+  const follows = followedBy(workflow.status, ['L', 'B']);
+  if (follows === null) {
+    const standing = workflowMachine.states[workflow.status].label;
+    throw new JobmonError('CONFLICT', `workflow ${id} is ${standing}, from where no run can be linked`);
+  }
+  const left = yield {
+    sql:
+      'SELECT COUNT(*) AS n FROM workflow_run AS wr JOIN task_instance AS ti ON ti.workflow_run_id = wr.id ' +
+      `AND ti.status IN (${letters(LIVE_TASK_INSTANCE_STATUSES)}) WHERE wr.workflow_id = ?`,
+    params: [id],
+  };
+  const attempts = Number((left.rows as { n: number }[])[0]?.n ?? 0);
+  if (attempts > 0) throw new JobmonError('CONFLICT', `${attempts} attempts of an earlier run of workflow ${id} have not ended`);
+  return yield* insertRun(dialect, request, workflow.status, follows);
+}
+
+function* insertRun(
+  dialect: Dialect,
+  request: RequestOf<typeof submitWorkflowRun>,
+  from: WorkflowStatus,
+  to: WorkflowStatus,
+): Procedure<RunStanding> {
+  const inserted = yield {
+    sql:
+      'INSERT INTO workflow_run (workflow_id, user, jobmon_version, jobmon_server_version, status, created_date, status_date, ' +
+      `heartbeat_date, driver, working_directory) VALUES (?, ?, ?, ?, 'B', ${dialect.now}, ${dialect.now}, ` +
+      `${dialect.nowPlusSeconds}, '${Driver.SERVER}', ?)`,
+    params: [
+      request.workflow_id,
+      wellFormed(request.user),
+      wellFormed(request.client_version),
+      'UNKNOWN',
+      WORKFLOW_RUN_DEADLINE_SECONDS,
+      wellFormed(request.working_directory),
+    ],
+  };
+  yield* guarded(`workflow ${from}→${to}`, 1, {
+    sql:
+      `UPDATE workflow SET status = '${to}', status_date = ${dialect.now}, created_date = COALESCE(created_date, ${dialect.now}) ` +
+      'WHERE id = ? AND status = ?',
+    params: [request.workflow_id, from],
+  });
+  const reply = { workflow_run_id: inserted.insert_id, status: 'B' };
+  return { reply, workflow_id: request.workflow_id, is_changed: true };
+}
+
+/**
+ * Moves a server run and its workflow. Refused, with what stands as the answer: a run that a client drives, a step that either
+ * table lacks, D while a task is not D, E while an instance is live.
+ */
+export function* move(dialect: Dialect, request: RequestOf<typeof moveWorkflowRun>): Procedure<RunStanding> {
+  const id = request.workflow_run_id;
+  const [owner] = (yield { sql: 'SELECT workflow_id FROM workflow_run WHERE id = ?', params: [id] }).rows as {
+    workflow_id: number;
+  }[];
+  if (owner === undefined) throw new JobmonError('NOT_FOUND', `there is no workflow run ${id}`);
+  const [workflow] = (yield lockRows(dialect, 'workflow', 'id, status', [owner.workflow_id])).rows as {
+    status: WorkflowStatus;
+  }[];
+  const [run] = (yield lockRows(dialect, 'workflow_run', 'id, status, driver', [id])).rows as RunRow[];
+  if (run === undefined || workflow === undefined) throw new JobmonError('NOT_FOUND', `there is no workflow run ${id}`);
+  const standing = (status: WorkflowRunStatus): RunStanding => ({
+    reply: { workflow_run_id: id, status },
+    workflow_id: owner.workflow_id,
+    is_changed: status !== run.status,
+  });
+  const path = run.driver === Driver.SERVER ? pathOf(run.status, request.to) : null;
+  const follows = path && followedBy(workflow.status, path);
+  if (path === null || follows === null) return standing(run.status);
+  if (request.to === 'D' && (yield* hasUndoneTask(owner.workflow_id))) return standing(run.status);
+  if (request.to === 'E' && (yield* hasLiveInstance(id))) return standing(run.status);
+
+  yield* guarded(`workflow_run ${run.status}→${request.to}`, 1, {
+    sql:
+      `UPDATE workflow_run SET status = '${request.to}', status_date = ${dialect.now}, heartbeat_date = ${dialect.nowPlusSeconds} ` +
+      'WHERE id = ? AND status = ?',
+    params: [WORKFLOW_RUN_DEADLINE_SECONDS, id, run.status],
+  });
+  if (follows !== workflow.status) {
+    yield* guarded(`workflow ${workflow.status}→${follows}`, 1, {
+      sql: `UPDATE workflow SET status = '${follows}', status_date = ${dialect.now} WHERE id = ? AND status = ?`,
+      params: [owner.workflow_id, workflow.status],
+    });
+  }
+  return standing(request.to);
+}
+
+function* hasUndoneTask(workflowId: number): Procedure<boolean> {
+  const read = yield { sql: "SELECT 1 AS found FROM task WHERE workflow_id = ? AND status <> 'D' LIMIT 1", params: [workflowId] };
+  return read.rows.length > 0;
+}
+
+function* hasLiveInstance(runId: number): Procedure<boolean> {
+  const read = yield {
+    sql: `SELECT 1 AS found FROM task_instance WHERE workflow_run_id = ? AND status IN (${letters(LIVE_TASK_INSTANCE_STATUSES)}) LIMIT 1`,
+    params: [runId],
+  };
+  return read.rows.length > 0;
+}
+
+/** The deadline of live server runs moves on; every run that exists is answered with its status. No decision, so no lock before. */
+export function* beat(
+  dialect: Dialect,
+  request: RequestOf<typeof beatWorkflowRuns>,
+): Procedure<ReplyOf<typeof beatWorkflowRuns>> {
+  const list = idList(ascending(request.workflow_run_ids));
+  yield {
+    sql:
+      `UPDATE workflow_run SET heartbeat_date = ${dialect.nowPlusSeconds} WHERE id IN ${list.sql} ` +
+      `AND driver = '${Driver.SERVER}' AND status IN (${letters(LIVE_WORKFLOW_RUN_STATUSES)})`,
+    params: [WORKFLOW_RUN_DEADLINE_SECONDS, ...list.params],
+  };
+  const read = yield { sql: `SELECT id, status FROM workflow_run WHERE id IN ${list.sql} ORDER BY id`, params: list.params };
+  return { statuses: (read.rows as { id: number; status: string }[]).map(({ id, status }) => [id, status]) };
+}
