@@ -30,7 +30,10 @@ class Connection {
   private received: Buffer = Buffer.alloc(0);
   private settle: { resolve: (answer: { status: number; body: string }) => void; reject: (error: Error) => void } | undefined;
 
-  private constructor(private readonly socket: Socket) {
+  private constructor(
+    private readonly socket: Socket,
+    private readonly host: string,
+  ) {
     socket.setNoDelay(true);
     socket.on('data', (chunk: Buffer) => this.take(chunk));
     socket.on('error', (error) => this.settle?.reject(error));
@@ -39,7 +42,7 @@ class Connection {
 
   static open(port: number): Promise<Connection> {
     return new Promise((resolve, reject) => {
-      const socket = createConnection(port, '127.0.0.1', () => resolve(new Connection(socket)));
+      const socket = createConnection(port, '127.0.0.1', () => resolve(new Connection(socket, `127.0.0.1:${port}`)));
       socket.once('error', reject);
     });
   }
@@ -47,7 +50,7 @@ class Connection {
   post(path: string, body: string): Promise<{ status: number; body: string }> {
     return new Promise((resolve, reject) => {
       this.settle = { resolve, reject };
-      const head = `POST ${path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: `;
+      const head = `POST ${path} HTTP/1.1\r\nhost: ${this.host}\r\ncontent-type: application/json\r\ncontent-length: `;
       this.socket.write(`${head}${Buffer.byteLength(body)}\r\n\r\n${body}`);
     });
   }

@@ -48,7 +48,7 @@ export function sqliteDatabase(folder: string): RawDatabase {
 
 /** A database with a random name on the server at `server`, dropped at the end. */
 export async function mariadbDatabase(server: string): Promise<RawDatabase> {
-  const address = parseDatabaseUrl(server);
+  const address = parseDatabaseUrl(new URL('/mysql', server).href);
   if (address.kind === 'sqlite') throw new Error(`${describeDatabase(address)} is no MariaDB server`);
   const { host, port, user, password } = address;
   const database = `jobmon_test_${randomBytes(6).toString('hex')}`;
@@ -63,7 +63,7 @@ export async function mariadbDatabase(server: string): Promise<RawDatabase> {
     version: `MariaDB ${row.v.split('-')[0]}, innodb_flush_log_at_trx_commit ${row.flush}`,
     async open() {
       await connection.query(`USE ${database}`);
-      await connection.query('SET SESSION transaction_isolation = "READ-COMMITTED"');
+      await connection.query('SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED');
     },
     async run(sql, params = []) {
       const [result] = await connection.query(sql, [...params]);
