@@ -1,0 +1,297 @@
+import {
+  leaseTaskInstances,
+  queueTasks,
+  reportAttempt,
+  type Assignment,
+  type AttemptReport,
+  type TaskStatus,
+} from '@jobmon/contracts';
+import type { Database } from '@jobmon/entities';
+import { inProcessMessenger, replyOf, send, type Messenger } from '@jobmon/messaging';
+import { stateMachineModule } from '@jobmon/state-machine';
+import { describeOnDatabases, insertWorkflow, type InsertedWorkflow, type WorkflowToInsert } from '@jobmon/testkit';
+import type { INestApplicationContext } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { pino } from 'pino';
+import { loadGraph, nodeIds } from './rows';
+import { Scheduler } from './scheduler';
+
+const log = pino({ level: 'silent' });
+
+/** An agent of the user ada, alive for an hour. */
+function insertAgent(database: Database): Promise<number> {
+  const { now, nowPlusSeconds } = database.dialect;
+  return database.write({ label: 'test.agent' }, function* () {
+    const inserted = yield {
+      sql:
+        'INSERT INTO agent (hostname, `user`, any_user, clusters, state_directory, process_id, version, registered_date, ' +
+        `lease_until_date) VALUES ('host', 'ada', 0, '["sequential"]', '/', 1, '', ${now}, ${nowPlusSeconds})`,
+      params: [3_600],
+    };
+    return inserted.insert_id;
+  });
+}
+
+/** The scheduler beside the real state machine, with a clock of its own and an agent that answers for the commands. */
+class Bench {
+  now = 0;
+  readonly scheduler: Scheduler;
+  /** Task ids in the order of their leases. */
+  readonly started: number[] = [];
+  liveMost = 0;
+
+  private constructor(
+    readonly database: Database,
+    readonly messenger: Messenger,
+    private readonly app: INestApplicationContext,
+    private readonly agent_id: number,
+  ) {
+    this.scheduler = this.another();
+  }
+
+  static async open(database: Database): Promise<Bench> {
+    const messenger = inProcessMessenger({ log });
+    const app = await NestFactory.createApplicationContext(stateMachineModule({ log, messenger, database }), { logger: false });
+    return new Bench(database, messenger, app, await insertAgent(database));
+  }
+
+  another(): Scheduler {
+    const { messenger, database } = this;
+    return new Scheduler({ config: { scheduler: { reconcile_seconds: 5 } }, log, messenger, database }, () => this.now);
+  }
+
+  async close(): Promise<void> {
+    await this.scheduler.stop();
+    await this.app.close();
+  }
+
+  /** The clock goes on by these seconds, with a look after each. */
+  async seconds(count: number, scheduler = this.scheduler): Promise<void> {
+    for (let second = 0; second < count; second += 1) {
+      this.now += 1_000;
+      await scheduler.look();
+      await scheduler.quiet();
+    }
+  }
+
+  /** The agent takes at most this many attempts and ends each as told; answers how many it had. */
+  async work(ending: (taskId: number) => AttemptReport['status'], wanted = 1_000): Promise<number> {
+    const { task_instance_ids: ids } = await send(this.messenger, leaseTaskInstances, {
+      agent_id: this.agent_id,
+      wanted: { sequential: wanted },
+    });
+    if (ids.length === 0) return 0;
+    const tasks = await this.database.read<Pick<Assignment, 'task_instance_id' | 'task_id'>>(
+      `SELECT id AS task_instance_id, task_id FROM task_instance WHERE id IN (${ids.join(',')}) ORDER BY id`,
+    );
+    const live = await this.database.read<{ n: number }>(
+      "SELECT COUNT(*) AS n FROM task_instance WHERE status IN ('Q', 'I', 'R')",
+    );
+    this.liveMost = Math.max(this.liveMost, Number(live[0]?.n));
+    this.started.push(...tasks.map(({ task_id }) => task_id));
+    const report = (status: AttemptReport['status'], task_instance_id: number) => ({
+      agent_id: this.agent_id,
+      report: { task_instance_id, status },
+    });
+    const outcomes = await this.messenger.request(
+      reportAttempt,
+      tasks.map(({ task_id, task_instance_id }) => report(ending(task_id), task_instance_id)),
+    );
+    for (const outcome of outcomes) replyOf(outcome);
+    return ids.length;
+  }
+
+  /** Works until the run has ended; every round gives the scheduler `step` seconds. Throws when it does not end. */
+  async workToEnd(
+    workflow: InsertedWorkflow,
+    ending: (taskId: number) => AttemptReport['status'] = () => 'D',
+    step = 6,
+  ): Promise<string> {
+    for (let round = 0; round < 100; round += 1) {
+      await this.seconds(step);
+      const status = await this.runStatus(workflow);
+      if (status !== 'R') return status;
+      await this.work(ending);
+    }
+    throw new Error(`workflow run ${workflow.workflow_run_id} did not end within 100 rounds`);
+  }
+
+  async runStatus(workflow: InsertedWorkflow): Promise<string> {
+    const rows = await this.database.read<{ status: string }>('SELECT status FROM workflow_run WHERE id = ?', [
+      workflow.workflow_run_id,
+    ]);
+    return rows[0]!.status;
+  }
+
+  async taskStatuses(workflow: InsertedWorkflow): Promise<string> {
+    const rows = await this.database.read<{ status: TaskStatus }>('SELECT status FROM task WHERE workflow_id = ? ORDER BY id', [
+      workflow.workflow_id,
+    ]);
+    return rows.map(({ status }) => status).join('');
+  }
+}
+
+describe('lists of node ids', () => {
+  it.each([
+    [null, []],
+    ['null', []],
+    ['[]', []],
+    ['[3, 4]', [3, 4]],
+    ['"[3, 4]"', [3, 4]],
+    ['"\\"[3]\\""', [3]],
+    [
+      [3, 4],
+      [3, 4],
+    ],
+  ])('%j are %j', (stored, ids) => expect(nodeIds(stored)).toEqual(ids));
+
+  it('are refused when they are something else', () => {
+    expect(() => nodeIds('{"a": 1}')).toThrow('list of node ids');
+  });
+});
+
+describeOnDatabases('the scheduler', (database) => {
+  let bench: Bench;
+  const insert = (wanted: WorkflowToInsert): Promise<InsertedWorkflow> =>
+    insertWorkflow(database(), { user: 'ada', run_status: 'B', workflow_status: 'Q', ...wanted });
+
+  beforeEach(async () => {
+    bench = await Bench.open(database());
+  });
+  afterEach(async () => {
+    await bench.close();
+    // The tests share a database: none leaves a run behind that the next one's scheduler would find.
+    await database().write({ label: 'test.end' }, function* () {
+      yield { sql: "UPDATE workflow_run SET status = 'E' WHERE status <> 'D'" };
+    });
+  });
+
+  it('takes a bound run and walks it tier by tier to DONE, by the clock alone', async () => {
+    const workflow = await insert({ tasks: 40, upstreams: (at) => (at < 10 ? [] : [at - 10, at - (at % 10) - 10]) });
+    expect(await bench.workToEnd(workflow)).toBe('D');
+    expect(await bench.taskStatuses(workflow)).toBe('D'.repeat(40));
+    expect(bench.started).toEqual([...workflow.task_ids]);
+  });
+
+  it('needs no look of the clock when events arrive', async () => {
+    const workflow = await insert({ tasks: 30, upstreams: (at) => (at < 10 ? [] : [at - 10]) });
+    bench.scheduler.start();
+    const deadline = Date.now() + 10_000;
+    while ((await bench.runStatus(workflow)) !== 'D' && Date.now() < deadline) {
+      await bench.work(() => 'D');
+      await bench.scheduler.quiet();
+    }
+    expect(await bench.runStatus(workflow)).toBe('D');
+  });
+
+  it('queues a failed attempt again, and ends in ERROR when one fails for good, with its downstreams untouched', async () => {
+    const workflow = await insert({ tasks: 4, max_attempts: 2, upstreams: (at) => (at === 3 ? [2] : []) });
+    const [once, , always] = workflow.task_ids;
+    const failures = new Map<number, number>();
+    const ending = (id: number): AttemptReport['status'] => {
+      failures.set(id, (failures.get(id) ?? 0) + 1);
+      return id === always || (id === once && failures.get(id) === 1) ? 'E' : 'D';
+    };
+    expect(await bench.workToEnd(workflow, ending)).toBe('E');
+    expect(await bench.taskStatuses(workflow)).toBe('DDFG');
+    expect([...failures.values()]).toEqual([2, 1, 2]);
+  });
+
+  it('goes on from what the database says when another scheduler begins in the middle', async () => {
+    const workflow = await insert({ tasks: 20, upstreams: (at) => (at < 10 ? [] : [at - 10]) });
+    await bench.seconds(1);
+    await bench.work(() => 'D', 5);
+    await bench.scheduler.stop();
+    const second = bench.another();
+    for (let round = 0; round < 20 && (await bench.runStatus(workflow)) === 'R'; round += 1) {
+      await bench.seconds(6, second);
+      await bench.work(() => 'D');
+    }
+    expect(await bench.runStatus(workflow)).toBe('D');
+    expect([...bench.started].sort((a, b) => a - b)).toEqual([...workflow.task_ids]);
+    await second.stop();
+  });
+
+  it('keeps within the limits of workflow and array, and fills them again when something has finished', async () => {
+    const workflow = await insert({ tasks: 12, max_concurrently_running: 5, array_max_concurrently_running: 3 });
+    expect(await bench.workToEnd(workflow)).toBe('D');
+    expect(bench.liveMost).toBe(3);
+  });
+
+  it('asks again within half a minute when a limit was raised and nothing runs', async () => {
+    const workflow = await insert({ tasks: 3, max_concurrently_running: 0 });
+    await bench.seconds(10);
+    expect(await bench.taskStatuses(workflow)).toBe('GGG');
+    await database().write({ label: 'test.limit' }, function* () {
+      yield { sql: 'UPDATE workflow SET max_concurrently_running = 10 WHERE id = ?', params: [workflow.workflow_id] };
+    });
+    await bench.seconds(30);
+    expect(await bench.taskStatuses(workflow)).toBe('QQQ');
+  });
+
+  it('runs what can be run when a task can never be queued, and ends in ERROR', async () => {
+    const workflow = await insert({ tasks: 3 });
+    await database().write({ label: 'test.resources' }, function* () {
+      yield { sql: 'UPDATE task SET task_resources_id = NULL WHERE id = ?', params: [workflow.task_ids[1]!] };
+    });
+    expect(await bench.workToEnd(workflow)).toBe('E');
+    expect(await bench.taskStatuses(workflow)).toBe('DGD');
+  });
+
+  it('ends a run without tasks, and leaves runs of Python clients alone', async () => {
+    const empty = await insert({ tasks: 0 });
+    const python = await insert({ tasks: 2, driver: 'client' });
+    await bench.seconds(2);
+    expect(await bench.runStatus(empty)).toBe('D');
+    expect(await bench.runStatus(python)).toBe('B');
+    expect(await bench.taskStatuses(python)).toBe('GG');
+  });
+
+  it('does nothing more for a run that was ended by somebody else', async () => {
+    const workflow = await insert({ tasks: 3, upstreams: (at) => (at === 0 ? [] : [at - 1]) });
+    await bench.seconds(1);
+    await database().write({ label: 'test.stop' }, function* () {
+      yield { sql: "UPDATE workflow_run SET status = 'C' WHERE id = ?", params: [workflow.workflow_run_id] };
+    });
+    await bench.work(() => 'D');
+    await bench.seconds(20);
+    expect(await bench.taskStatuses(workflow)).toMatch(/^.GG$/);
+  });
+
+  it('holds at most 2,000 queued tasks of a run, asked for by the thousand', async () => {
+    const workflow = await insert({ tasks: 2_500 });
+    const sizes: number[] = [];
+    const { request } = bench.messenger;
+    bench.messenger.request = function (operation, requests, options) {
+      if (operation.name === queueTasks.name)
+        sizes.push(...requests.map((each) => (each as { task_ids: number[] }).task_ids.length));
+      return request.call(bench.messenger, operation, requests, options) as never;
+    };
+    await bench.seconds(1);
+    expect(sizes).toEqual([1_000, 1_000]);
+    expect((await bench.taskStatuses(workflow)).replaceAll('G', '')).toHaveLength(2_000);
+  });
+
+  it('costs 60 statements to find runs, 12 to look at a standing run and 8 to beat in an idle minute, and reads no task', async () => {
+    const workflow = await insert({ tasks: 3_000, upstreams: (at) => (at === 0 ? [] : [0]) });
+    await bench.seconds(10);
+    await database().write({ label: 'test.past' }, function* () {
+      yield { sql: "UPDATE task SET status_date = '2026-01-01 00:00:00' WHERE workflow_id = ?", params: [workflow.workflow_id] };
+    });
+    const before = { ...database().counts };
+    await bench.seconds(60);
+    const { statements, rows_read, rows_written } = database().counts;
+    expect(statements - before.statements).toBeLessThanOrEqual(60 + 12 + 8);
+    // A run's row a look, and its row a beat.
+    expect(rows_read - before.rows_read).toBeLessThanOrEqual(60 + 2);
+    expect(rows_written - before.rows_written).toBeLessThanOrEqual(2);
+  });
+
+  it('reads a graph in pages', async () => {
+    const workflow = await insert({ tasks: 6_000, upstreams: (at) => (at === 0 ? [] : [at - 1]) });
+    const before = database().counts.statements;
+    const graph = await loadGraph(database(), workflow.workflow_id);
+    expect(graph.size).toBe(6_000);
+    expect(database().counts.statements - before).toBe(1 + 2 + 7);
+  });
+});
