@@ -185,17 +185,13 @@ export interface Expired {
 }
 
 /**
- * Ends what a silent agent held, at most 1,000 attempts, each with its task's retry rule and an error text, and closes the
- * agent. An agent whose lease has not passed by the database's clock keeps everything. Its attempts are looked up through
+ * Ends what a silent agent held, at most 1,000 attempts, each with its task's retry rule and an error text; with the last
+ * of them it closes the agent. An agent whose lease has not passed by the database's clock keeps everything. Its attempts are looked up through
  * the live server runs, since agent_id has no index.
  */
 export function* expire(dialect: Dialect, writer: string, request: RequestOf<typeof expireAgent>): Procedure<Expired> {
   const agent = yield* lockAgent(dialect, request.agent_id);
   if (!agent.is_silent) return { reply: { ended: 0, remaining: false }, changed: [] };
-  yield {
-    sql: `UPDATE agent SET ended_date = COALESCE(ended_date, ${dialect.now}) WHERE id = ?`,
-    params: [agent.id],
-  };
   const letters = (all: readonly string[]): string => all.map((letter) => `'${letter}'`).join(',');
   const held = yield {
     sql:
@@ -206,6 +202,13 @@ export function* expire(dialect: Dialect, writer: string, request: RequestOf<typ
     params: [agent.id],
   };
   const ids = (held.rows as { id: number }[]).map(({ id }) => id);
+  if (ids.length <= EXPIRE_ROWS_MAX) {
+    // With the last piece and not before: a reaper that ends between two pieces must find this agent again.
+    yield {
+      sql: `UPDATE agent SET ended_date = COALESCE(ended_date, ${dialect.now}) WHERE id = ?`,
+      params: [agent.id],
+    };
+  }
   const transition = new Transition(dialect, writer);
   yield* transition.lock(ids.slice(0, EXPIRE_ROWS_MAX));
   let ended = 0;

@@ -1,0 +1,99 @@
+import type { TaskInstanceStatus } from '@jobmon/contracts';
+import type { Database } from '@jobmon/entities';
+import { inProcessMessenger, type Messenger } from '@jobmon/messaging';
+import { stateMachineModule } from '@jobmon/state-machine';
+import { describeOnDatabases, insertWorkflow } from '@jobmon/testkit';
+import type { INestApplicationContext } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { pino } from 'pino';
+import { reap } from './reap';
+
+const log = pino({ level: 'silent' });
+
+/** An agent whose lease ends so many seconds from now. */
+function insertAgent(database: Database, lease_seconds: number): Promise<number> {
+  const { now, nowPlusSeconds } = database.dialect;
+  return database.write({ label: 'test.agent' }, function* () {
+    const inserted = yield {
+      sql:
+        'INSERT INTO agent (hostname, `user`, any_user, clusters, state_directory, process_id, version, registered_date, ' +
+        `lease_until_date) VALUES ('host', 'ada', 0, '["sequential"]', '/', 1, '', ${now}, ${nowPlusSeconds})`,
+      params: [lease_seconds],
+    };
+    return inserted.insert_id;
+  });
+}
+
+describeOnDatabases('a pass of the reaper', (database) => {
+  let app: INestApplicationContext;
+  let messenger: Messenger;
+  const pass = (): Promise<number> => reap({ config: { agent: { lease_seconds: 15 } }, log, messenger, database: database() });
+  const isEnded = async (agentId: number): Promise<boolean> => {
+    const rows = await database().read<{ ended_date: string | null }>('SELECT ended_date FROM agent WHERE id = ?', [agentId]);
+    return rows[0]!.ended_date !== null;
+  };
+  const held = (agent_id: number, tasks: number, status: TaskInstanceStatus = 'R') =>
+    insertWorkflow(database(), {
+      tasks,
+      agent_id,
+      instance_status: status,
+      task_status: status === 'R' ? 'R' : 'I',
+      max_attempts: 2,
+    });
+  const taskStatuses = async (workflowId: number): Promise<string> => {
+    const rows = await database().read<{ status: string; n: number }>(
+      'SELECT status, COUNT(*) AS n FROM task WHERE workflow_id = ? GROUP BY status ORDER BY status',
+      [workflowId],
+    );
+    return rows.map(({ status, n }) => `${n} ${status}`).join(', ');
+  };
+
+  beforeEach(async () => {
+    messenger = inProcessMessenger({ log });
+    const machine = stateMachineModule({ log, messenger, database: database() });
+    app = await NestFactory.createApplicationContext(machine, { logger: false });
+  });
+  afterEach(() => app.close());
+
+  it('ends all that a silent agent held, in pieces, each with its retry rule, and closes the agent', async () => {
+    const agent = await insertAgent(database(), -1);
+    const { workflow_id } = await held(agent, 2_300);
+    expect(await pass()).toBe(2_300);
+    expect(await taskStatuses(workflow_id)).toBe('2300 G');
+    expect(await isEnded(agent)).toBe(true);
+    expect(await pass()).toBe(0);
+  }, 60_000);
+
+  it('leaves an agent alone whose lease has not passed', async () => {
+    const agent = await insertAgent(database(), 60);
+    const { workflow_id } = await held(agent, 3);
+    expect(await pass()).toBe(0);
+    expect(await taskStatuses(workflow_id)).toBe('3 R');
+    expect(await isEnded(agent)).toBe(false);
+  });
+
+  it('finds again what an earlier pass could not finish', async () => {
+    const agent = await insertAgent(database(), -1);
+    const { workflow_id } = await held(agent, 1_200, 'I');
+    const { request } = messenger;
+    let calls = 0;
+    messenger.request = (operation, requests, options) => {
+      calls += 1;
+      if (calls === 2) throw new Error('the process ends here');
+      return request.call(messenger, operation, requests, options) as never;
+    };
+    expect(await pass()).toBe(1_000);
+    expect(await isEnded(agent)).toBe(false);
+    expect(await pass()).toBe(200);
+    expect(await taskStatuses(workflow_id)).toBe('1200 G');
+    expect(await isEnded(agent)).toBe(true);
+  }, 60_000);
+
+  it('does the same when two passes run at once', async () => {
+    const agent = await insertAgent(database(), -1);
+    const { workflow_id } = await held(agent, 50);
+    const counts = await Promise.all([pass(), pass()]);
+    expect(counts[0]! + counts[1]!).toBe(50);
+    expect(await taskStatuses(workflow_id)).toBe('50 G');
+  });
+});
