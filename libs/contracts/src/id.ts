@@ -4,8 +4,15 @@ import { z } from 'zod';
 /** Largest id of an ERD table: signed 32-bit INT (spec/data-model.md section 1). */
 export const ID_MAX = 2_147_483_647;
 
-/** An id. Python clients send numbers as text too (spec/http-api-execution.md trap 15), so digits are taken as well. */
-export const Id = z.coerce.number().int().positive().max(ID_MAX);
+/** An id. Python clients send numbers as text too (spec/http-api-execution.md trap 15), so digits are taken as well, and nothing else. */
+export const Id = z.union([
+  z.number().int().positive().max(ID_MAX),
+  z
+    .string()
+    .regex(/^[0-9]{1,10}$/, 'must be a whole number')
+    .transform(Number)
+    .pipe(z.number().int().positive().max(ID_MAX)),
+]);
 
 /** A hash as decimal digits, at most 78 of them for SHA-256 (spec/data-model.md section 4). Always text, never a number. */
 export const HashDigits = z.string().regex(/^[0-9]{1,78}$/, 'must be 1 to 78 decimal digits');
