@@ -72,7 +72,13 @@ export function tableOf<Row>(
 /** Line breaks and control characters as escapes: a name may not move the cursor. */
 export function oneLine(text: string): string {
   // eslint-disable-next-line no-control-regex -- these are the characters that must not reach a terminal
-  return text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g, (char) => JSON.stringify(char).slice(1, -1));
+  return text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g, escaped);
+}
+
+const SHORT_ESCAPES: Readonly<Record<string, string>> = { '\n': '\\n', '\t': '\\t', '\r': '\\r' };
+
+function escaped(char: string): string {
+  return SHORT_ESCAPES[char] ?? `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`;
 }
 
 const charsOf = (text: string): number => [...text].length;

@@ -88,7 +88,7 @@ export function checkedAttempts(max_attempts: number): number {
 function checkedName(name: string): string {
   const parsed = TaskToRegister.shape.name.safeParse(name);
   if (parsed.success) return name;
-  throw new JobmonError('MALFORMED', `the task name ${JSON.stringify(name)} ${parsed.error.issues[0]?.message}`);
+  throw new JobmonError('MALFORMED', `the task name ${JSON.stringify(name.slice(0, 100))} ${parsed.error.issues[0]?.message}`);
 }
 
 /** `template_arg-value_arg-value`, with whatever a name must not hold replaced by an underscore. */
