@@ -159,7 +159,7 @@ export async function answerLease(
     for (;;) {
       news.forget();
       // Once the caller is gone nothing may be leased in its name.
-      if (wantsAny && !signal.aborted) {
+      if (wantsAny && !signal.aborted && (await isAnythingQueued(database))) {
         const { task_instance_ids } = await sender.send(
           leaseTaskInstances,
           { agent_id, wanted },
@@ -168,12 +168,22 @@ export async function answerLease(
         if (task_instance_ids.length > 0) return { assignments: await readAssignments(database, task_instance_ids) };
       }
       const left_ms = deadline - performance.now();
-      if (left_ms <= 0 || signal.aborted) return { assignments: [] };
-      await news.wait(wantsAny ? Math.min(left_ms, LOOK_INTERVAL_MS) : left_ms, signal);
+      // A timer may fire a fraction of a millisecond early.
+      if (left_ms <= 1 || signal.aborted) return { assignments: [] };
+      await news.wait(Math.ceil(wantsAny ? Math.min(left_ms, LOOK_INTERVAL_MS) : left_ms), signal);
     }
   } finally {
     for (const stop of stops) stop();
   }
+}
+
+/** One cheap read: many idle agents look often, and only the state machine's lease locks anything. */
+async function isAnythingQueued(database: Database): Promise<boolean> {
+  const rows = await database.read(
+    `SELECT 1 AS one FROM workflow_run r WHERE r.status = 'R' AND r.driver = 'server'
+        AND EXISTS (SELECT 1 FROM task_instance ti WHERE ti.workflow_run_id = r.id AND ti.status = 'Q') LIMIT 1`,
+  );
+  return rows.length > 0;
 }
 
 /** Takes a list of reports apart: each goes to the state machine, where those of all agents are written together. */

@@ -18,6 +18,8 @@ declare module 'fastify' {
 /** Tells this process' ids from those of others; the number behind it tells its requests apart. */
 const PROCESS_PREFIX = randomBytes(6).toString('base64url');
 let counted = 0;
+/** Told in the log in place of a status that nobody heard; no answer has it. */
+const STATUS_HUNG_UP = 499;
 
 /** The caller's id when it is short and harmless to print, else a new one. */
 export function requestIdOf(given: string | string[] | undefined): string {
@@ -30,11 +32,13 @@ export function logRequests(server: FastifyInstance, log: Logger): void {
   server.decorateReply('refusal', null);
   server.addHook('onRequest', (request, reply, done) => {
     reply.header('x-request-id', request.id);
-    done();
-  });
-  server.addHook('onResponse', (request, reply, done) => {
-    const level = reply.refusal?.kind.level ?? 'debug';
-    if (log.isLevelEnabled(level)) log[level](lineOf(request, reply.statusCode, reply.elapsedTime, reply.refusal), 'request');
+    // Not Fastify's hook for answered requests: it keeps silent when the caller hangs up first.
+    reply.raw.once('close', () => {
+      const level = reply.refusal?.kind.level ?? 'debug';
+      if (!log.isLevelEnabled(level)) return;
+      const status = reply.raw.writableFinished ? reply.raw.statusCode : STATUS_HUNG_UP;
+      log[level](lineOf(request, status, reply.elapsedTime, reply.refusal), 'request');
+    });
     done();
   });
 }
