@@ -25,7 +25,7 @@ const config: Config = {
   moduleNameMapper: {
     '^@jobmon/(contracts|runtime|messaging|entities|client|cluster|testkit)$': '<rootDir>/libs/$1/src/index.ts',
     '^@jobmon/(api|state-machine|scheduler|reaper|agent)$': '<rootDir>/apps/$1/src/module.ts',
-    '^@jobmon/local$': '<rootDir>/apps/local/src/house.ts',
+    '^@jobmon/local$': '<rootDir>/apps/local/src/index.ts',
   },
   testTimeout: 30_000,
 };

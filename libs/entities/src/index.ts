@@ -5,6 +5,7 @@ export * from './dag';
 export * from './data-source';
 export * from './database';
 export * from './entities';
+export * from './hold';
 export * from './lookup';
 export * from './set-statements';
 export * from './task';

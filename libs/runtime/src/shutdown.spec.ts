@@ -53,7 +53,15 @@ it.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)('%s stops in order', async (si
 });
 
 it('a second Ctrl-C ends at once', async () => {
-  expect(await end({ stop: forever, signals: ['SIGINT', 'SIGINT'] })).toEqual({ code: 130, out: 'ready\ngot SIGINT\n' });
+  const askAgain = "setTimeout(() => console.log('again?'), 300); await new Promise(() => {});";
+  const { code, out } = await end({ stop: askAgain, signals: ['SIGINT', 'SIGTERM', 'SIGINT'] });
+  expect([code, out]).toEqual([130, 'ready\ngot SIGINT\nagain?\n']);
+});
+
+it('one press of Ctrl-C that arrives twice is one', async () => {
+  const slowly = "await new Promise((go) => setTimeout(go, 100)); console.log('stopped');";
+  const { code, out } = await end({ stop: slowly, signals: ['SIGINT', 'SIGINT'] });
+  expect([code, out]).toEqual([0, 'ready\ngot SIGINT\nstopped\n']);
 });
 
 it('a second SIGTERM does not stop twice', async () => {

@@ -11,26 +11,33 @@ export interface ShutdownOptions {
 }
 
 const BOUND_MS_DEFAULT = 25_000;
+/**
+ * Two SIGINT within this time are one key press: the terminal sends it to the whole process group, and npm passes on to its
+ * child what the child was sent already.
+ */
+const KEY_PRESS_MS = 200;
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 /** Exit code of a process that Ctrl-C ended: 128 + 2. */
 const EXIT_INTERRUPTED = 130;
 
 /**
  * Calls `stop` once when the first signal comes and ends the process after it: exit code 0, or 1 when `stop` failed or took
- * too long. A second SIGINT ends it at once with 130; further SIGTERM and SIGHUP change nothing. Answers a function that
+ * too long. A second SIGINT, by another press of the keys, ends it at once with 130; further SIGTERM and SIGHUP change nothing. Answers a function that
  * takes the listeners away again, for processes that end by themselves.
  */
 export function onShutdown(stop: (signal: NodeJS.Signals) => Promise<void>, options: ShutdownOptions): () => void {
   const { log } = options;
   const bound = options.bound_ms ?? BOUND_MS_DEFAULT;
   let isStopping = false;
+  let firstAt = 0;
 
   const onSignal = (signal: NodeJS.Signals): void => {
     if (isStopping) {
-      if (signal === 'SIGINT') process.exit(EXIT_INTERRUPTED);
+      if (signal === 'SIGINT' && performance.now() - firstAt > KEY_PRESS_MS) process.exit(EXIT_INTERRUPTED);
       return;
     }
     isStopping = true;
+    firstAt = performance.now();
     log.info({ signal }, 'stopping');
     setTimeout(() => {
       log.error({ bound_ms: bound }, 'could not stop in time');

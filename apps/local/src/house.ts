@@ -1,0 +1,174 @@
+/**
+ * The whole house in one process: api, state machine, scheduler, reaper and an agent in one Nest application, over the bus
+ * inside the process and one database. The same modules that are processes of their own in a cluster; this file only
+ * composes them, finds a port, and takes everything down again in order.
+ */
+import { randomBytes } from 'node:crypto';
+import { createServer } from 'node:net';
+import { agentModule } from '@jobmon/agent';
+import { createApp } from '@jobmon/api';
+import { JobmonError, VERSION } from '@jobmon/contracts';
+import { holdDatabase, openDatabase, type Database, type Procedure, type WriteOptions } from '@jobmon/entities';
+import { inProcessMessenger } from '@jobmon/messaging';
+import { reaperModule } from '@jobmon/reaper';
+import type { Config, Logger } from '@jobmon/runtime';
+import { schedulerModule } from '@jobmon/scheduler';
+import { stateMachineModule } from '@jobmon/state-machine';
+import type { DynamicModule } from '@nestjs/common';
+
+/** Parts that can be left out, to be run elsewhere or not at all. */
+export type HousePart = 'agent' | 'scheduler' | 'reaper';
+
+export interface HouseOptions {
+  readonly config: Config;
+  readonly log: Logger;
+  readonly without?: readonly HousePart[];
+  /** Instead of `config.http.port`; 0 takes any free one. */
+  readonly port?: number;
+  /** Told once when the database can no longer be written, with the cause and the cure, and null when it can again. */
+  readonly onTrouble?: (sentence: string | null) => void;
+}
+
+export interface House {
+  /** Where programs of this machine reach it. */
+  readonly url: string;
+  /** Every call of `/api/v4` that changes something needs it. */
+  readonly token: string;
+  readonly database: Database;
+  /** Answers what is in flight and closes everything; running commands go on without it. Called again, the same stop. */
+  stop(): Promise<void>;
+}
+
+/** Tried first when no port was given. */
+const PORT_DEFAULT = 8070;
+/** Ports tried after it before giving up. */
+const PORTS_MAX = 200;
+
+/**
+ * Starts the house and answers when it listens. Whatever was begun is undone when it fails.
+ *
+ * @throws JobmonError with one sentence of cause and cure: a port in use, an address that others can reach without
+ * `http.open`, a database that can't be used, another house on the same SQLite file.
+ */
+export async function startHouse({ config, log, without = [], port, onTrouble }: HouseOptions): Promise<House> {
+  const { host } = config.http;
+  refuseStrangers(config);
+  const chosen = await choosePort(host, port ?? config.http.port);
+  const undo: (() => unknown)[] = [];
+  try {
+    undo.push(holdDatabase(config.db.url));
+    const database = watchWrites(await openDatabase({ url: config.db.url, log }), onTrouble);
+    undo.push(() => database.close());
+    const messenger = inProcessMessenger({ log });
+    undo.push(() => messenger.drain());
+    const token = randomBytes(32).toString('base64url');
+    const url = `http://${reachableName(host)}:${chosen}`;
+    const context = { config, log, messenger, database };
+    const parts: Record<HousePart, () => DynamicModule> = {
+      scheduler: () => schedulerModule(context),
+      reaper: () => reaperModule(context),
+      agent: () => agentModule({ config, log: log.child({ service: 'agent' }), api: { url, token }, version: VERSION }),
+    };
+    const modules = Object.entries(parts).flatMap(([part, make]) => (without.includes(part as HousePart) ? [] : [make()]));
+    const app = await createApp({ ...context, token }, [stateMachineModule(context), ...modules]);
+    undo.push(() => app.close());
+    await app.listen({ port: chosen, host });
+    log.info({ url, without }, 'the house listens');
+    let stopped: Promise<void> | undefined;
+    return { url, token, database, stop: () => (stopped ??= takeDown(undo, log)) };
+  } catch (error) {
+    await takeDown(undo, log);
+    throw (error as NodeJS.ErrnoException).code === 'EADDRINUSE' ? portInUse(chosen) : error;
+  }
+}
+
+/** Last begun, first undone. A step that fails is logged and does not keep the others from their turn. */
+async function takeDown(undo: readonly (() => unknown)[], log: Logger): Promise<void> {
+  for (const step of [...undo].reverse()) {
+    try {
+      await step();
+    } catch (error) {
+      log.error({ error }, 'a part of the house did not stop in order');
+    }
+  }
+}
+
+/** Who reaches the api can run commands as this user; there is no login yet. */
+function refuseStrangers({ http }: Config): void {
+  const isOwn = http.host === 'localhost' || http.host === '::1' || /^127(\.\d{1,3}){3}$/.test(http.host);
+  if (isOwn || http.open) return;
+  throw new JobmonError(
+    'FORBIDDEN',
+    `whoever can reach ${http.host} could run commands as this user, since there is no login: leave --host away to serve this machine alone, or add --open if that is what you want`,
+  );
+}
+
+/** What programs of this machine call the address it listens on. */
+function reachableName(host: string): string {
+  if (host === '0.0.0.0') return '127.0.0.1';
+  if (host === '::') return '[::1]';
+  return host.includes(':') ? `[${host}]` : host;
+}
+
+/**
+ * The port to listen on: the one that was given, or the default, else 10000 + (pid mod 30000) and the next ones. Asked before
+ * anything else is touched, so that a port in use leaves nothing behind.
+ */
+async function choosePort(host: string, given: number | undefined): Promise<number> {
+  if (given !== undefined) {
+    const port = await probe(host, given);
+    if (port === null) throw portInUse(given);
+    return port;
+  }
+  const first = 10_000 + (process.pid % 30_000);
+  for (const candidate of [PORT_DEFAULT, ...Array.from({ length: PORTS_MAX }, (_, next) => first + next)]) {
+    const port = await probe(host, candidate);
+    if (port !== null) return port;
+  }
+  throw new JobmonError('CONFLICT', `no free port from ${first} to ${first + PORTS_MAX - 1}: name one by --port`);
+}
+
+/** The port that listening on `port` gives, or null when it is taken. */
+function probe(host: string, port: number): Promise<number | null> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'EADDRINUSE') return resolve(null);
+      const cure =
+        error.code === 'EACCES' ? 'ports below 1024 need special rights: name a higher one by --port' : 'see --host and --port';
+      reject(new JobmonError('UNAVAILABLE', `cannot listen on ${host} port ${port} (${error.code}): ${cure}`));
+    });
+    server.listen({ host, port, exclusive: true }, () => {
+      const address = server.address();
+      server.close(() => resolve(typeof address === 'object' && address !== null ? address.port : port));
+    });
+  });
+}
+
+function portInUse(port: number): JobmonError {
+  return new JobmonError('CONFLICT', `port ${port} is in use: stop what listens there, name another port, or leave --port away`);
+}
+
+/**
+ * The database, with an ear on its writes: a person at a terminal must hear of a full disk at once, though the log goes to a
+ * file. Told when writes begin to fail for a cause outside the house, and when they succeed again.
+ */
+function watchWrites(database: Database, onTrouble: HouseOptions['onTrouble']): Database {
+  if (onTrouble === undefined) return database;
+  let isInTrouble = false;
+  const write = async <T>(options: WriteOptions, procedure: () => Procedure<T>): Promise<T> => {
+    try {
+      const answer = await database.write(options, procedure);
+      if (isInTrouble) onTrouble(null);
+      isInTrouble = false;
+      return answer;
+    } catch (error) {
+      if (!isInTrouble && error instanceof JobmonError && error.code === 'UNAVAILABLE' && error.cause !== undefined) {
+        isInTrouble = true;
+        onTrouble(error.message);
+      }
+      throw error;
+    }
+  };
+  return Object.create(database, { write: { value: write } }) as Database;
+}
