@@ -1,0 +1,42 @@
+/** One agent at a time in a state directory: attempts are known by their folders there, and two agents would clear each other's. */
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { identityOf, isAlive } from '@jobmon/cluster';
+import { JobmonError } from '@jobmon/contracts';
+
+/**
+ * Makes the folder and holds it for this process until the returned function is called; a holder that died holds nothing.
+ * Throws JobmonError CONFLICT when another living process holds it, and UNAVAILABLE when the folder can't be written.
+ */
+export function holdStateDirectory(state_directory: string): () => void {
+  const lock = join(state_directory, 'agent.lock');
+  const own = identityOf(process.pid) ?? { pid: process.pid, start_time: '' };
+  try {
+    mkdirSync(state_directory, { recursive: true, mode: 0o700 });
+    for (let tried = 0; tried < 3; tried++) {
+      try {
+        writeFileSync(lock, `${own.pid} ${own.start_time}\n`, { flag: 'wx', mode: 0o600 });
+        return () => rmSync(lock, { force: true });
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+      }
+      const [pid, start_time] = readFileSync(lock, 'latin1').trim().split(' ');
+      if (isAlive({ pid: Number(pid), start_time: start_time ?? '' })) {
+        const cure = 'stop it, or give this agent another folder by agent.state_directory';
+        throw new JobmonError('CONFLICT', `the agent's folder ${state_directory} is in use by process ${pid}: ${cure}`);
+      }
+      rmSync(lock, { force: true });
+    }
+  } catch (error) {
+    if (error instanceof JobmonError) throw error;
+    const cause = (error as Error).message;
+    throw new JobmonError(
+      'UNAVAILABLE',
+      `the agent's folder ${state_directory} can't be used (${cause}): give it another by agent.state_directory`,
+    );
+  }
+  throw new JobmonError(
+    'CONFLICT',
+    `several agents want the folder ${state_directory} at once: give each its own by agent.state_directory`,
+  );
+}
