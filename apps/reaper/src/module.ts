@@ -40,7 +40,7 @@ class Reaper implements OnApplicationBootstrap, BeforeApplicationShutdown {
 class ReaperModule {}
 
 export function reaperModule(context: ReaperContext): DynamicModule {
-  const log = context.log.child({ service: 'reaper' });
+  const log = context.log.child({ part: 'reaper' });
   return {
     module: ReaperModule,
     providers: [{ provide: Reaper, useFactory: () => new Reaper({ ...context, log }) }],

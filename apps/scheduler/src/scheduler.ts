@@ -52,7 +52,7 @@ export class Scheduler {
     private readonly clock: () => number = () => performance.now(),
   ) {
     const { config, messenger, database } = context;
-    this.log = context.log.child({ service: 'scheduler' });
+    this.log = context.log.child({ part: 'scheduler' });
     this.runContext = { log: this.log, messenger, database, clock, reconcile_ms: config.scheduler.reconcile_seconds * 1_000 };
     this.beatAt = clock();
   }
