@@ -7,7 +7,19 @@
  * that start meanwhile see whole files only. When no source changed since the last build nothing is done.
  */
 import { createHash } from 'node:crypto';
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -71,9 +83,25 @@ async function bundle(esbuild, app) {
   }
 }
 
+/** `npx jobmon` looks for a checkout's own programs where those of other packages are linked; npm does not link them there. */
+function linkPrograms() {
+  const { bin } = JSON.parse(readFileSync(path.join(ROOT, 'package.json'), 'utf8'));
+  const folder = path.join(ROOT, 'node_modules', '.bin');
+  mkdirSync(folder, { recursive: true });
+  for (const [name, file] of Object.entries(bin)) {
+    const link = path.join(folder, name);
+    const target = path.relative(folder, path.join(ROOT, file));
+    const isLink = lstatSync(link, { throwIfNoEntry: false })?.isSymbolicLink() === true;
+    if (isLink && readlinkSync(link) === target) continue;
+    symlinkSync(target, `${link}.${process.pid}`);
+    renameSync(`${link}.${process.pid}`, link);
+  }
+}
+
 /** Builds what changed. Answers the names of the processes that were built; throws when one of them could not be. */
 export async function build() {
   const apps = processes();
+  linkPrograms();
   const hash = sourcesHash();
   const isCurrent = existsSync(STAMP) && readFileSync(STAMP, 'utf8') === hash && apps.every((app) => existsSync(outputOf(app)));
   if (isCurrent) return [];

@@ -85,7 +85,8 @@ const charsOf = (text: string): number => [...text].length;
 
 function widthOf(stream: NodeJS.WriteStream): number {
   const set = Number(process.env.COLUMNS);
-  return stream.columns ?? (set > 0 ? set : COLUMNS_DEFAULT);
+  // Some terminals say 0 for "not known".
+  return stream.columns || (set > 0 ? set : COLUMNS_DEFAULT);
 }
 
 function hasColours(stream: NodeJS.WriteStream): boolean {

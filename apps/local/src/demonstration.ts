@@ -60,7 +60,7 @@ export function demonstrationWorkflow(connection: Connection): Workflow {
   const workflow = tool.createWorkflow({ name: 'sales of two regions' });
   const makeSales = tool.getTaskTemplate(
     'make_sales',
-    `awk 'BEGIN {{ srand({seed}); for (i = 0; i < 500; i++) printf "%s,%d\\n", substr("applepear figs plum ", 5 * int(4 * rand()) + 1, 5), 1 + int(100 * rand()) }}' | tr -d ' ' > sales-{region}.csv`,
+    `awk 'BEGIN {{ srand({seed}); for (i = 0; i < 200000; i++) printf "%s,%d\\n", substr("applepear figs plum ", 5 * int(4 * rand()) + 1, 5), 1 + int(100 * rand()) }}' | tr -d ' ' > sales-{region}.csv`,
     { taskArgs: ['seed'] },
   );
   const sumSales = tool.getTaskTemplate(

@@ -1,4 +1,4 @@
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -54,6 +54,30 @@ test.each<[string, () => Partial<Profile>]>([
   writeProfile(server, env);
   rewrite(change());
   await expect(findServer({ env })).rejects.toThrow(/is gone: start it again with `jobmon serve`$/);
+});
+
+test('a house that was killed is gone although its parent has not looked', async () => {
+  // The shell becomes a `sleep`, which never waits for children; only then is its child killed.
+  const parent = spawn('sh', ['-c', 'sleep 60 & echo $!; exec sleep 60'], { stdio: ['ignore', 'pipe', 'ignore'] });
+  try {
+    const pid = Number(
+      await new Promise<string>((resolve) => parent.stdout.once('data', (data: Buffer) => resolve(String(data)))),
+    );
+    const fieldsOf = (id: number): string[] => readFileSync(`/proc/${id}/stat`, 'latin1').split(' ');
+    const reached = async (state: () => boolean): Promise<void> => {
+      const until = Date.now() + 10_000;
+      while (!state() && Date.now() < until) await new Promise((resolve) => setTimeout(resolve, 5));
+      expect(state()).toBe(true);
+    };
+    await reached(() => fieldsOf(parent.pid!)[1] === '(sleep)');
+    process.kill(pid, 'SIGKILL');
+    await reached(() => fieldsOf(pid)[2] === 'Z');
+    writeProfile(server, env);
+    rewrite({ pid, process_start: fieldsOf(pid)[21] });
+    await expect(findServer({ env })).rejects.toThrow('is gone');
+  } finally {
+    parent.kill();
+  }
 });
 
 test('a profile that others may read is refused with the reason', async () => {

@@ -143,12 +143,16 @@ async function isAlive(profile: Profile): Promise<boolean> {
   }
 }
 
-/** Field 22 of /proc/<pid>/stat: clock ticks from boot to the start of the process. Null where it cannot be read. */
+/**
+ * Field 22 of /proc/<pid>/stat: clock ticks from boot to the start of the process. Null where it cannot be read, and for a
+ * process that has ended and whose parent has not looked yet.
+ */
 function processStart(pid: number): string | null {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
     // The second field is the program's name in parentheses and may hold blanks; fields are counted behind it.
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? null;
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return ['Z', 'X'].includes(fields[0]!) ? null : (fields[19] ?? null);
   } catch {
     return null;
   }

@@ -3,6 +3,8 @@ import type { Progress } from './workflow-run';
 
 /** Widest line that is written; terminals narrower than this get less. */
 const COLUMNS_MAX = 100;
+/** Width of what is no terminal. */
+const COLUMNS_DEFAULT = 80;
 const BAR_COLUMNS_MAX = 30;
 
 /** `workflow 7 RUNNING [=====>    ]  50% 5/10 done, 2 running, 1 failed`, in at most `columns` columns. */
@@ -29,8 +31,8 @@ function bar(percent: number, columns: number): string {
 export function printProgress(stream: NodeJS.WriteStream): { show: (progress: Progress) => void; end: () => void } {
   let shown = '';
   const show = (progress: Progress): void => {
-    // The last column stays free: a terminal would begin a new line there.
-    const text = progressText(progress, Math.min(COLUMNS_MAX, (stream.columns ?? COLUMNS_MAX) - 1));
+    // The last column stays free: a terminal would begin a new line there. Some terminals say 0 for "not known".
+    const text = progressText(progress, Math.min(COLUMNS_MAX, (stream.columns || COLUMNS_DEFAULT) - 1));
     if (text === shown) return;
     stream.write(stream.isTTY ? `\r${text.padEnd(shown.length)}` : `${text}\n`);
     shown = text;
