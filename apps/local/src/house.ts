@@ -9,7 +9,7 @@ import { agentModule } from '@jobmon/agent';
 import { createApp } from '@jobmon/api';
 import { JobmonError, VERSION } from '@jobmon/contracts';
 import { holdDatabase, openDatabase, type Database, type Procedure, type WriteOptions } from '@jobmon/entities';
-import { inProcessMessenger } from '@jobmon/messaging';
+import { inProcessMessenger, type Messenger } from '@jobmon/messaging';
 import { reaperModule } from '@jobmon/reaper';
 import type { Config, Logger } from '@jobmon/runtime';
 import { schedulerModule } from '@jobmon/scheduler';
@@ -35,6 +35,7 @@ export interface House {
   /** Every call of `/api/v4` that changes something needs it. */
   readonly token: string;
   readonly database: Database;
+  readonly messenger: Messenger;
   /** Answers what is in flight and closes everything; running commands go on without it. Called again, the same stop. */
   stop(): Promise<void>;
 }
@@ -75,7 +76,7 @@ export async function startHouse({ config, log, without = [], port, onTrouble }:
     await app.listen({ port: chosen, host });
     log.info({ url, without }, 'the house listens');
     let stopped: Promise<void> | undefined;
-    return { url, token, database, stop: () => (stopped ??= takeDown(undo, log)) };
+    return { url, token, database, messenger, stop: () => (stopped ??= takeDown(undo, log)) };
   } catch (error) {
     await takeDown(undo, log);
     throw (error as NodeJS.ErrnoException).code === 'EADDRINUSE' ? portInUse(chosen) : error;

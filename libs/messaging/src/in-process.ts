@@ -21,7 +21,7 @@ import {
 import type { Logger } from '@jobmon/runtime';
 import { encode } from './encode';
 import { answerMessage, failure, joinOutcomes, readOutcomes, writeCalls } from './envelope';
-import type { Handler, Messenger, Outcome, RequestOptions } from './messenger';
+import type { Handler, MessageCounts, Messenger, Outcome, RequestOptions } from './messenger';
 
 /** Python clients cut a request after 20 s; the news that it timed out must reach them before. */
 export const TIMEOUT_MS_DEFAULT = 15_000;
@@ -40,6 +40,7 @@ export function inProcessMessenger({ log }: { readonly log: Logger }): Messenger
 class InProcessMessenger implements Messenger {
   private readonly responders = new Map<string, Responder>();
   private readonly receivers = new Map<string, Set<Receiver>>();
+  readonly counts: MessageCounts = { messages: 0, bytes: 0 };
   private isOpen = true;
   private inFlight = 0;
   private drained: (() => void)[] = [];
@@ -59,8 +60,12 @@ class InProcessMessenger implements Messenger {
     }
     const { text, refused } = writeCalls(operation, requests, context, this.log);
     if (text === undefined) return joinOutcomes(refused, []);
+    this.count(Buffer.byteLength(text));
     const answer = await this.answerInTime(responder, text, timeout_ms);
-    if (answer !== undefined) return joinOutcomes(refused, readOutcomes<ReplyOf<O>>(answer));
+    if (answer !== undefined) {
+      this.count(Buffer.byteLength(answer));
+      return joinOutcomes(refused, readOutcomes<ReplyOf<O>>(answer));
+    }
     const late = failure(unavailable(`${operation.name} was not answered within ${timeout_ms} ms`));
     return refused.map((outcome) => outcome ?? late);
   }
@@ -82,6 +87,7 @@ class InProcessMessenger implements Messenger {
       this.log.error({ event: event.name, error }, 'an event cannot cross the bus');
       return;
     }
+    this.count(Buffer.byteLength(text));
     const receivers = this.receivers.get(subjectOfEvent(event));
     // One listener's turn never waits inside another's, nor inside the publisher's.
     for (const receive of receivers ?? []) setImmediate(() => receivers?.has(receive) === true && receive(text));
@@ -115,6 +121,11 @@ class InProcessMessenger implements Messenger {
         resolve();
       });
     });
+  }
+
+  private count(bytes: number): void {
+    this.counts.messages += 1;
+    this.counts.bytes += bytes;
   }
 
   /** The answer, or undefined when it took too long; the handler goes on then and is waited for by `drain`. */

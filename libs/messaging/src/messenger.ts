@@ -33,7 +33,16 @@ export interface RequestOptions extends MessageContext {
   readonly timeout_ms?: number;
 }
 
+/** What crossed the bus since this messenger was made, for tests and metrics: what a piece of work really cost. */
+export interface MessageCounts {
+  /** Messages sent: requests, their answers, and events. */
+  messages: number;
+  /** Bytes of their texts in UTF-8. */
+  bytes: number;
+}
+
 export interface Messenger {
+  readonly counts: MessageCounts;
   /**
    * Sends calls of one operation to one member of its owner's group. Never throws for a call: time-out, no handler and a
    * closed transport are outcomes with UNAVAILABLE. A message over `MESSAGE_BYTES_MAX` is an outcome with TOO_LARGE for
