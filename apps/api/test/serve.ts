@@ -69,7 +69,8 @@ export function call(
         path,
         agent: false,
         headers: {
-          ...(text === undefined ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) }),
+          ...(text === undefined ? {} : { 'content-type': 'application/json' }),
+          ...(text === undefined || 'transfer-encoding' in headers ? {} : { 'content-length': Buffer.byteLength(text) }),
           ...headers,
         },
       },
