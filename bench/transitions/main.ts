@@ -29,6 +29,8 @@ interface Measured extends RoundResult {
   /** Transitions a second of the raw measurement of the same repetition. */
   readonly raw: number;
   readonly peak_rss_mb: number;
+  /** Transitions in one transaction on average: what coalescing made of single calls. */
+  readonly batch_rows: number;
 }
 
 class Callers {
@@ -64,17 +66,22 @@ async function benchDatabase(database: RawDatabase, folder: string, repetitions:
       next_id += count;
       return next_id - count;
     };
-    const round = async (count: number, instances: number): Promise<RoundResult & { peak_rss_mb: number }> => {
+    const round = async (
+      count: number,
+      instances: number,
+    ): Promise<RoundResult & { peak_rss_mb: number; batch_rows: number }> => {
       const instances_per_caller = Math.ceil(instances / count);
       const first_id = await seeded(instances_per_caller * count);
       let peak = 0;
+      const transactions = house.database.counts.transactions;
       const sampling = setInterval(() => (peak = Math.max(peak, process.memoryUsage.rss())), RSS_SAMPLE_MS);
       const result = await callers.play({ port, callers: count, first_id, instances_per_caller });
       clearInterval(sampling);
+      const batches = house.database.counts.transactions - transactions;
       const wrong = await countWrong(database, first_id, instances_per_caller * count);
       if (wrong > 0)
         throw new Error(`${wrong} rows are not as they must be after ${count} callers: ${result.failures.join('; ')}`);
-      return { ...result, peak_rss_mb: peak / 2 ** 20 };
+      return { ...result, peak_rss_mb: peak / 2 ** 20, batch_rows: result.transitions / batches };
     };
     await round(64, INSTANCES_WARM_UP);
     for (let repetition = 1; repetition <= repetitions; repetition += 1) {
@@ -109,8 +116,8 @@ function spread(values: readonly number[], digits = 0): string {
 
 function table(results: readonly { kind: string; measured: readonly Measured[] }[], levels: readonly number[]): string {
   const lines = [
-    '| database | callers | transitions a second | raw limit | ratio | p50 ms | p99 ms | failed | peak RSS MiB |',
-    '| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |',
+    '| database | callers | transitions a second | raw limit | ratio | p50 ms | p99 ms | failed | rows a batch | peak RSS MiB |',
+    '| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |',
   ];
   for (const { kind, measured } of results) {
     for (const level of levels) {
@@ -133,6 +140,7 @@ function table(results: readonly { kind: string; measured: readonly Measured[] }
           1,
         ),
         rows.reduce((sum, { failed }) => sum + failed, 0),
+        spread(rows.map(({ batch_rows }) => batch_rows)),
         Math.round(Math.max(...rows.map(({ peak_rss_mb }) => peak_rss_mb))),
       ];
       lines.push(`| ${cells.join(' | ')} |`);
