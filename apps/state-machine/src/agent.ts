@@ -111,12 +111,15 @@ function* leasedBefore(agentId: number, mine: ReadonlySet<number>): Procedure<nu
   return (read.rows as { id: number }[]).map(({ id }) => id);
 }
 
-/** Running server runs with something queued that this agent may serve, in turn order. */
+/**
+ * Running server runs with something queued that this agent may serve, in turn order. A scalar subquery, not EXISTS: that one is
+ * made a join by the optimizer and reads all that is queued.
+ */
 function* runsToServe(agent: AgentRow, afterRunId: number): Procedure<number[]> {
   const read = yield {
     sql:
       `SELECT wr.id FROM workflow_run AS wr WHERE wr.status = 'R' AND wr.driver = '${Driver.SERVER}' AND (? = 1 OR wr.user = ?) ` +
-      "AND EXISTS (SELECT 1 FROM task_instance AS ti WHERE ti.workflow_run_id = wr.id AND ti.status = 'Q') " +
+      "AND (SELECT ti.id FROM task_instance AS ti WHERE ti.workflow_run_id = wr.id AND ti.status = 'Q' LIMIT 1) IS NOT NULL " +
       `ORDER BY CASE WHEN wr.id > ? THEN 0 ELSE 1 END, wr.id LIMIT ${LEASE_RUNS_MAX}`,
     params: [agent.any_user, agent.user, afterRunId],
   };

@@ -81,7 +81,7 @@ const FIELD_TYPES: Readonly<Record<keyof AttemptFields, 'int' | 'text'>> = {
   is_started: 'int',
 };
 
-/** A locked instance with its task and its run. `status` and `history_sequence` are what this transaction has decided so far. */
+/** A locked instance with its task and its run. `status`, `steps` and `fields` are what this transaction has decided so far. */
 export interface LockedInstance {
   readonly id: number;
   readonly task: LockedTask;
@@ -92,7 +92,10 @@ export interface LockedInstance {
   readonly process_group_id: number | null;
   readonly status_found: TaskInstanceStatus;
   status: TaskInstanceStatus;
-  history_sequence: number;
+  /** Last sequence of its history before this transaction. */
+  readonly history_sequence: number;
+  /** Steps that this transaction adds to its history. */
+  steps: number;
   readonly fields: AttemptFields;
 }
 
@@ -147,6 +150,7 @@ export class Transition {
         driver: owner.driver === Driver.SERVER ? Driver.SERVER : Driver.CLIENT,
         status_found: row.status,
         history_sequence: row.history_sequence ?? 0,
+        steps: 0,
         fields: {},
       });
     }
@@ -161,10 +165,10 @@ export class Transition {
   move(instance: LockedInstance, to: TaskInstanceStatus, asker: Asker): AttemptDecision {
     const decision = decideAttempt({ instance, task: instance.task }, to);
     if (!decision.accepted) return decision;
-    instance.history_sequence += 1;
+    instance.steps += 1;
     this.history.push({
       task_instance_id: instance.id,
-      sequence: instance.history_sequence,
+      sequence: instance.history_sequence + instance.steps,
       from_status: instance.status,
       to_status: decision.instance_to,
       ...asker,
@@ -264,26 +268,59 @@ function* newestInstances(taskIds: readonly number[]): Procedure<Map<number, num
   return new Map((newest.rows as { task_id: number; id: number }[]).map((row) => [row.task_id, row.id]));
 }
 
-/** One (from, to) group of instances: status, date, sequence, and the columns that any row of the group gives. */
+/**
+ * One (from, to) group of instances. Rows that all give the same (a lone report, a lease, what a silent agent leaves) are named by a
+ * list of ids; else each row's values come from one JSON parameter. RATES_INSTANCES
+ */
 function updateInstances(dialect: Dialect, group: readonly LockedInstance[]): Statement {
-  const [{ status_found: from, status: to }] = group as [LockedInstance];
-  const names = (Object.keys(FIELD_TYPES) as (keyof AttemptFields)[]).filter((name) =>
-    group.some(({ fields }) => fields[name] !== undefined && fields[name] !== null),
+  const [first] = group as [LockedInstance];
+  const isUniform = group.every(
+    (row) => row.steps === first.steps && JSON.stringify(row.fields) === JSON.stringify(first.fields),
   );
-  const set: Record<string, string> = {};
-  if (from !== to) {
-    set.status = `'${to}'`;
-    set.status_date = dialect.now;
-    set.history_sequence = 'given.history_sequence';
+  return isUniform ? updateAlike(dialect, group) : updateEach(dialect, group);
+}
+
+function updateAlike(dialect: Dialect, group: readonly LockedInstance[]): Statement {
+  const [{ status_found: from, status: to, steps, fields }] = group as [LockedInstance];
+  const set: string[] = [];
+  const params: SqlValue[] = [];
+  if (from !== to) set.push(`status = '${to}'`, `status_date = ${dialect.now}`);
+  if (steps > 0) set.push(`history_sequence = COALESCE(history_sequence, 0) + ${steps}`);
+  for (const name of namesOf([fields])) {
+    if (name === 'is_started') {
+      set.push(`submitted_date = COALESCE(submitted_date, ${dialect.now})`);
+      continue;
+    }
+    set.push(name === 'report_by_seconds' ? `report_by_date = ${dialect.nowPlusSeconds}` : `${name} = ?`);
+    params.push(fields[name] as SqlValue);
   }
+  const list = idList(group.map(({ id }) => id));
+  return {
+    sql: `UPDATE task_instance SET ${set.join(', ')} WHERE id IN ${list.sql} AND status = '${from}'`,
+    params: [...params, ...list.params],
+  };
+}
+
+function updateEach(dialect: Dialect, group: readonly LockedInstance[]): Statement {
+  const [{ status_found: from, status: to }] = group as [LockedInstance];
+  const names = namesOf(group.map(({ fields }) => fields));
+  const set: Record<string, string> = { history_sequence: 'COALESCE(task_instance.history_sequence, 0) + given.steps' };
+  if (from !== to) Object.assign(set, { status: `'${to}'`, status_date: dialect.now });
   for (const name of names) Object.assign(set, assignmentOf(dialect, name));
   return updateRows(dialect, {
     table: 'task_instance',
-    given: { id: 'int', history_sequence: 'int', ...Object.fromEntries(names.map((name) => [name, FIELD_TYPES[name]])) },
-    rows: group.map(({ id, history_sequence, fields }) => ({ id, history_sequence, ...(fields as Record<string, SqlValue>) })),
+    given: { id: 'int', steps: 'int', ...Object.fromEntries(names.map((name) => [name, FIELD_TYPES[name]])) },
+    rows: group.map(({ id, steps, fields }) => ({ id, steps, ...(fields as Record<string, SqlValue>) })),
     set,
     where: `task_instance.status = '${from}'`,
   });
+}
+
+/** The columns that any of these rows gives, in a fixed order. */
+function namesOf(all: readonly AttemptFields[]): (keyof AttemptFields)[] {
+  return (Object.keys(FIELD_TYPES) as (keyof AttemptFields)[]).filter((name) =>
+    all.some((fields) => fields[name] !== undefined && fields[name] !== null),
+  );
 }
 
 /** The assignment of one field: a row that does not give it keeps what it has. */
@@ -304,15 +341,14 @@ function assignmentOf(dialect: Dialect, name: keyof AttemptFields): Record<strin
   }
 }
 
+/** One (from, to) group of tasks. RATES_TASKS */
 function updateTasks(dialect: Dialect, group: readonly LockedTask[]): Statement {
   const [{ status_found: from, status: to }] = group as [LockedTask];
-  return updateRows(dialect, {
-    table: 'task',
-    given: { id: 'int' },
-    rows: group.map(({ id }) => ({ id })),
-    set: { status: `'${to}'`, status_date: dialect.now },
-    where: `task.status = '${from}'`,
-  });
+  const list = idList(group.map(({ id }) => id));
+  return {
+    sql: `UPDATE task SET status = '${to}', status_date = ${dialect.now} WHERE id IN ${list.sql} AND status = '${from}'`,
+    params: list.params,
+  };
 }
 
 const isTouched = (instance: LockedInstance): boolean =>
