@@ -24,3 +24,9 @@ export async function openDatabase(settings: DatabaseSettings): Promise<Database
   const address = parseDatabaseUrl(settings.url);
   return address.kind === 'sqlite' ? openSqlite(address.file, settings.log) : openMariadb(address, settings.log);
 }
+
+/** Whether a statement failed because a row with the same key exists: the primary key or a unique one, on either database. */
+export function isDuplicateKey(error: unknown): boolean {
+  const code = (error as { code?: unknown } | null)?.code;
+  return code === 'ER_DUP_ENTRY' || code === 'SQLITE_CONSTRAINT_UNIQUE' || code === 'SQLITE_CONSTRAINT_PRIMARYKEY';
+}

@@ -105,11 +105,13 @@ class MariadbDatabase implements Database {
       createPool: (options: mysql.PoolOptions) => {
         const pool = mysql.createPool(options);
         // Sent before any statement of whoever asked for the connection; commands of a connection keep their order.
-        pool.on('connection', (connection) =>
-          connection.query(sessionSql(server.isMariadb), (error: unknown) => {
-            if (error) connection.destroy();
-          }),
-        );
+        pool.on('connection', (connection) => {
+          for (const sql of sessionStatements(server.isMariadb)) {
+            connection.query(sql, (error: unknown) => {
+              if (error) connection.destroy();
+            });
+          }
+        });
         return pool;
       },
     };
@@ -150,6 +152,7 @@ class MariadbDatabase implements Database {
     label: string,
     run: (connection: mysql.PoolConnection, attempt: { isCommitSent: boolean }) => Promise<T>,
   ): Promise<T> {
+    if (!this.dataSource.isInitialized) throw new JobmonError('UNAVAILABLE', 'the database is closed');
     const deadline = Date.now() + PATIENCE_MS;
     for (;;) {
       const attempt = { isCommitSent: false };
@@ -169,6 +172,9 @@ class MariadbDatabase implements Database {
           throw new JobmonError('UNAVAILABLE', `${label}: a statement took longer than ${STATEMENT_SECONDS} s`, undefined, {
             cause: error,
           });
+        }
+        if (isPoolExhausted(error)) {
+          throw new JobmonError('UNAVAILABLE', `${label}: ${REQUESTS_WAITING_MAX} requests wait for the database already`);
         }
         if (!isRepeatable(error)) throw error;
         if (Date.now() >= deadline) {
@@ -226,15 +232,14 @@ async function rollBack(connection: mysql.PoolConnection, error: unknown): Promi
 }
 
 /** Settings of every connection of the pool. */
-function sessionSql(isMariadb: boolean): string {
+function sessionStatements(isMariadb: boolean): string[] {
   const settings = [
     `time_zone = '+00:00'`,
     `sql_mode = 'STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'`,
     `innodb_lock_wait_timeout = ${LOCK_WAIT_SECONDS}`,
-    isMariadb ? `tx_isolation = 'READ-COMMITTED'` : `transaction_isolation = 'READ-COMMITTED'`,
     isMariadb ? `max_statement_time = ${STATEMENT_SECONDS}` : `max_execution_time = ${STATEMENT_SECONDS * 1000}`,
   ];
-  return `SET SESSION ${settings.join(', SESSION ')}`;
+  return ['SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED', `SET SESSION ${settings.join(', SESSION ')}`];
 }
 
 function dataSourceOptions(address: ServerAddress) {
@@ -252,7 +257,8 @@ function dataSourceOptions(address: ServerAddress) {
     bigNumberStrings: false,
     connectTimeout: CONNECT_TIMEOUT_MS,
     poolSize: CONNECTIONS_MAX,
-    extra: { queueLimit: REQUESTS_WAITING_MAX, jsonStrings: true, enableKeepAlive: true },
+    // Sums are DECIMAL: numbers here as they are on SQLite. JSON stays text, as MariaDB itself gives it.
+    extra: { queueLimit: REQUESTS_WAITING_MAX, jsonStrings: true, decimalNumbers: true, enableKeepAlive: true },
     entities: [...ENTITIES],
     migrations: [...MIGRATIONS],
     synchronize: false,
@@ -344,13 +350,14 @@ function isConnectionProblem(error: unknown): boolean {
   return isFatal || /^(PROTOCOL_|ECONN|EPIPE|ETIMEDOUT|EHOST|ENET|ENOTFOUND|EAI_)/.test(codeOf(error)) || errnoOf(error) === 1927;
 }
 
-/** The server itself said that this COMMIT did not happen. */
+/** This COMMIT did not happen: the server said so, or the connection was known to be closed before it could be sent. */
 function isRefusalOfCommit(error: unknown): boolean {
+  if (error instanceof Error && error.message.includes('connection is in closed state')) return true;
   return !isConnectionProblem(error) && errnoOf(error) > 0;
 }
 
 function isRepeatable(error: unknown): boolean {
-  return isConnectionProblem(error) || REPEATABLE_ERRNOS.has(errnoOf(error)) || isPoolExhausted(error);
+  return isConnectionProblem(error) || REPEATABLE_ERRNOS.has(errnoOf(error));
 }
 
 /** mysql2 gives these no code. */

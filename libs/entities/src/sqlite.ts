@@ -50,7 +50,7 @@ export const sqliteDialect: Dialect = {
 /** Opens, makes or migrates the file and starts its two connections. */
 export async function openSqlite(file: string, log: Logger): Promise<Database> {
   try {
-    makeFolder(file);
+    makeFolder(dirname(file));
     refuseOtherFiles(file);
     await migrate(file, log);
     return await SqliteDatabase.open(file);
@@ -96,6 +96,7 @@ class SqliteDatabase implements Database {
   }
 
   async read<Row>(sql: string, params: readonly SqlValue[] = []): Promise<Row[]> {
+    if (this.isClosed) throw new JobmonError('UNAVAILABLE', 'the database is closed');
     const rows = await this.whileBusy('read', Date.now() + WRITE_PATIENCE_MS, () => this.reader.get(sql).all(...params) as Row[]);
     this.counts.statements += 1;
     this.counts.rows_read += rows.length;
@@ -212,8 +213,16 @@ class StatementCache {
   }
 }
 
-function makeFolder(file: string): void {
-  mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+/** Folder by folder: Node's recursive mkdir never returns on file systems that answer ENOENT to it, as /proc does. */
+function makeFolder(folder: string): void {
+  if (existsSync(folder)) return;
+  makeFolder(dirname(folder));
+  try {
+    mkdirSync(folder, { mode: 0o700 });
+  } catch (error) {
+    // Another process that starts at the same time made it.
+    if (codeOf(error) !== 'EEXIST') throw error;
+  }
 }
 
 /** A file that holds something else must not be taken for an empty database. */
@@ -232,6 +241,7 @@ function refuseOtherFiles(file: string): void {
 function dataSourceOptions(file: string) {
   return {
     type: 'better-sqlite3' as const,
+    driver: SqliteHandle,
     database: file,
     timeout: 0,
     entities: [...ENTITIES],
@@ -351,7 +361,7 @@ function explained(error: unknown, file: string): unknown {
   if (code === 'SQLITE_FULL' || code === 'ENOSPC') {
     return unavailable(`the disk of the database ${file} is full: make room, nothing that was answered is lost`);
   }
-  if (/^(SQLITE_READONLY|SQLITE_CANTOPEN|EACCES|EROFS|EPERM|ENOTDIR|EISDIR|ENOENT)/.test(code)) {
+  if (/^(SQLITE_READONLY|SQLITE_CANTOPEN|EACCES|EROFS|EPERM|ENOTDIR|EISDIR|ENOENT|EEXIST)/.test(code)) {
     return unavailable(
       `the database ${file} can't be written (${code}): allow writing to the file and its folder, or name another`,
     );

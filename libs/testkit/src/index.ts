@@ -1,3 +1,4 @@
 /** What specs share. Imported by specs only. */
 export * from './database';
 export * from './factories';
+export * from './python-database';

@@ -1,0 +1,214 @@
+/** What only a server has: deadlocks, lock time-outs, killed connections, and an answer to COMMIT that never arrives. */
+import { createConnection, createServer, type Server, type Socket } from 'node:net';
+import { once } from 'node:events';
+import { describeOnDatabaseKinds, runSql, type TestDatabase } from '@jobmon/testkit';
+import * as mysql from 'mysql2/promise';
+import { pino } from 'pino';
+import { openDatabase, type Database, type Procedure } from './index';
+
+const log = pino({ level: 'silent' });
+
+describeOnDatabaseKinds('a database on a server', (kind) => {
+  if (kind.name !== 'mariadb') return;
+  let database: TestDatabase;
+  let raw: mysql.Connection;
+
+  beforeAll(async () => {
+    database = await kind.open();
+    raw = await mysql.createConnection(database.url.replace('mariadb:', 'mysql:'));
+    await raw.query(`INSERT INTO tool (id, name) VALUES (1, 'a'), (2, 'b')`);
+  });
+  afterAll(async () => {
+    await raw?.end();
+    await database?.drop();
+  });
+
+  const rename = (id: number, name: string) => ({ sql: 'UPDATE tool SET name = ? WHERE id = ?', params: [name, id] });
+  /** Goes on when something has happened elsewhere; at most 10 s. */
+  function* until(happened: () => boolean): Procedure<void> {
+    for (let look = 0; look < 1_000 && !happened(); look += 1) yield { sql: 'SELECT SLEEP(0.01)' };
+    if (!happened()) throw new Error('what was waited for did not happen');
+  }
+
+  it('runs the loser of a deadlock again', async () => {
+    const retries = database.counts.retries;
+    const holds = new Set<number>();
+    const cross = (first: number, second: number): Promise<void> =>
+      database.write({ label: 'test' }, function* () {
+        yield rename(first, `first ${first}`);
+        holds.add(first);
+        yield* until(() => holds.has(second));
+        yield rename(second, `second ${second}`);
+      });
+    await Promise.all([cross(1, 2), cross(2, 1)]);
+    expect(database.counts.retries - retries).toBe(1);
+  });
+
+  it('runs a write again whose wait for a lock timed out', async () => {
+    const retries = database.counts.retries;
+    await raw.query('START TRANSACTION');
+    await raw.query('SELECT id FROM tool WHERE id = 1 FOR UPDATE');
+    const began = Date.now();
+    const write = database.write({ label: 'test' }, function* () {
+      // The second attempt comes after the time-out of the first: only then is the lock given back.
+      if (database.counts.retries > retries) void raw.query('COMMIT');
+      yield rename(1, 'waited');
+    });
+    await write;
+    expect(database.counts.retries - retries).toBe(1);
+    expect(Date.now() - began).toBeGreaterThanOrEqual(2_900);
+  });
+
+  it('runs a write again whose connection was killed before the commit', async () => {
+    const retries = database.counts.retries;
+    await database.write({ label: 'test' }, function* () {
+      const { rows } = yield { sql: 'SELECT CONNECTION_ID() AS id' };
+      yield { sql: `INSERT INTO tool (name) VALUES ('killed')` };
+      if (database.counts.retries === retries) {
+        void raw.query(`KILL ${Number(rows[0]!.id)}`);
+        yield* until(() => false);
+      }
+    });
+    expect(database.counts.retries - retries).toBe(1);
+    expect(await database.read(`SELECT name FROM tool WHERE name = 'killed'`)).toHaveLength(1);
+  });
+
+  it('answers a statement over its limit, and goes on', async () => {
+    const [limits] = await database.read('SELECT @@max_statement_time AS s, @@innodb_lock_wait_timeout AS l, @@time_zone AS z');
+    expect(limits).toEqual({ s: 5, l: 3, z: '+00:00' });
+    const slow = database.write({ label: 'test' }, function* () {
+      yield { sql: `INSERT INTO tool (name) VALUES ('slow')` };
+      yield { sql: 'SET STATEMENT max_statement_time = 0.05 FOR SELECT SLEEP(5)' };
+    });
+    await expect(slow).rejects.toMatchObject({ code: 'UNAVAILABLE', message: expect.stringContaining('took longer') });
+    expect(await database.read(`SELECT name FROM tool WHERE name = 'slow'`)).toEqual([]);
+  });
+
+  it('reads half of max_allowed_packet', async () => {
+    const [row] = await database.read<{ n: number }>('SELECT @@max_allowed_packet AS n');
+    expect(database.batch_bytes_max).toBe(row!.n / 2);
+  });
+
+  describe('behind a wire that breaks', () => {
+    let wire: Wire;
+    let behind: Database;
+
+    beforeAll(async () => {
+      wire = await Wire.to(new URL(database.url));
+      behind = await openDatabase({ url: wire.url(database.url), log });
+    });
+    afterAll(async () => {
+      await behind?.close();
+      await wire?.close();
+    });
+
+    const insert = (name: string): Promise<void> =>
+      behind.write({ label: 'test' }, function* () {
+        yield { sql: 'INSERT INTO tool (name) VALUES (?)', params: [name] };
+      });
+    const count = async (name: string): Promise<number> =>
+      (await database.read('SELECT id FROM tool WHERE name = ?', [name])).length;
+
+    it('says that the commit is unknown when its answer is lost, and does not repeat it', async () => {
+      wire.breakAfter('COMMIT');
+      await expect(insert('answer lost')).rejects.toMatchObject({ code: 'UNAVAILABLE', details: { commit_unknown: true } });
+      // The server got the COMMIT; it needs a moment to run it.
+      for (let look = 0; look < 200 && (await count('answer lost')) === 0; look += 1)
+        await runSql(database.url, ['DO SLEEP(0.01)']);
+      expect(await count('answer lost')).toBe(1);
+    });
+
+    it('repeats what broke before the commit, and reads too', async () => {
+      wire.breakAfter('INSERT INTO tool');
+      await insert('broken before');
+      expect(await count('broken before')).toBe(1);
+      wire.breakAfter('SELECT name FROM tool');
+      expect(await behind.read(`SELECT name FROM tool WHERE name = 'broken before'`)).toHaveLength(1);
+    });
+
+    it('gives up after 5 s when the server stays away, and works again when it is back', async () => {
+      await wire.cut();
+      const began = Date.now();
+      await expect(insert('away')).rejects.toMatchObject({ code: 'UNAVAILABLE', message: expect.stringContaining('away') });
+      expect(Date.now() - began).toBeGreaterThanOrEqual(5_000);
+      expect(Date.now() - began).toBeLessThan(8_000);
+      await wire.mend();
+      await insert('back');
+      expect(await count('back')).toBe(1);
+    });
+  });
+});
+
+/** Passes bytes between clients and a server, and breaks when told to. */
+class Wire {
+  private readonly sockets = new Set<Socket>();
+  private trigger: string | undefined;
+  private server: Server;
+  private port = 0;
+
+  private constructor(private readonly target: URL) {
+    this.server = createServer((client) => this.connect(client));
+  }
+
+  static async to(target: URL): Promise<Wire> {
+    const wire = new Wire(target);
+    await wire.mend();
+    return wire;
+  }
+
+  url(url: string): string {
+    const through = new URL(url);
+    through.host = `127.0.0.1:${this.port}`;
+    return through.toString();
+  }
+
+  /** The next request that holds this text is passed on; then its client is cut off before the answer. */
+  breakAfter(text: string): void {
+    this.trigger = text;
+  }
+
+  async cut(): Promise<void> {
+    const closed = once(this.server, 'close');
+    this.server.close();
+    for (const socket of this.sockets) socket.destroy();
+    await closed;
+  }
+
+  async mend(): Promise<void> {
+    this.server = createServer((client) => this.connect(client));
+    this.server.listen(this.port, '127.0.0.1');
+    await once(this.server, 'listening');
+    this.port = (this.server.address() as { port: number }).port;
+  }
+
+  async close(): Promise<void> {
+    await this.cut();
+  }
+
+  private connect(client: Socket): void {
+    const upstream = createConnection({ host: this.target.hostname, port: Number(this.target.port || 3306) });
+    for (const socket of [client, upstream]) {
+      this.sockets.add(socket);
+      socket.setNoDelay(true);
+      socket.on('error', () => undefined);
+      socket.on('close', () => this.sockets.delete(socket));
+    }
+    upstream.on('data', (data) => client.write(data));
+    upstream.on('close', () => client.destroy());
+    let isBroken = false;
+    client.on('data', (data) => {
+      if (this.trigger === undefined || !data.includes(this.trigger)) {
+        upstream.write(data);
+        return;
+      }
+      this.trigger = undefined;
+      isBroken = true;
+      client.destroy();
+      // An orderly end after the request: the server reads and runs it, its answer goes nowhere.
+      upstream.end(data);
+    });
+    client.on('close', () => {
+      if (!isBroken) upstream.destroy();
+    });
+  }
+}
