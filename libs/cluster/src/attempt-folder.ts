@@ -16,8 +16,8 @@
  * Each file but `start.sh` is one line that ends in ` .`, written by a single write: a reader that meets a file without the
  * mark has come between creation and write, or after a crash there, and treats it as not written yet.
  */
-import { closeSync, mkdirSync, openSync, readFileSync, writeSync } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
+import { closeSync, mkdirSync, openSync, readFileSync, statSync, writeSync } from 'node:fs';
+import { mkdir, rmdir, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Assignment } from '@jobmon/contracts';
 
@@ -82,12 +82,33 @@ function quoted(text: string): string {
   return `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
-/** Makes the folder and its `start.sh`. Writing it again for the same attempt changes nothing. Throws the error of the disk. */
+/**
+ * Makes the folder and its `start.sh`. Writing it again for the same attempt changes nothing. Throws the error of the disk. Not
+ * at once, but by promises, like everything that changes a folder often: a busy disk holds such a call up for milliseconds
+ * (measured: 2 to 3 each beside a database that syncs). Reads are at once: they come from memory.
+ */
 export async function writeAttempt(attempts: string, assignment: Assignment, output: OutputPaths): Promise<void> {
   const folder = join(attempts, String(assignment.task_instance_id));
-  mkdirSync(folder, { recursive: true });
+  await mkdir(folder, { recursive: true });
   // No newline is added: a command may end in a backslash. The shell reads the file as it would read `sh -c`.
   await writeFile(join(folder, 'start.sh'), stage(assignment, output) + assignment.command, { mode: 0o600 });
+}
+
+/** Removes the folder; a launcher that writes into it just now may keep it there, which throws. */
+export async function removeAttempt(attempts: string, task_instance_id: number): Promise<void> {
+  const folder = join(attempts, String(task_instance_id));
+  const files = ['start.sh', 'started', 'exit', 'refused'].map((name) => unlink(join(folder, name)));
+  await Promise.allSettled(files);
+  await rmdir(folder);
+}
+
+/** Seconds from the claim, the last step before the command, to its exit status, by the disk's clock; null without either. */
+export function wallclockOf(attempts: string, task_instance_id: number): number | null {
+  const folder = join(attempts, String(task_instance_id));
+  const started = statSync(join(folder, 'started'), { throwIfNoEntry: false });
+  const exit = statSync(join(folder, 'exit'), { throwIfNoEntry: false });
+  if (started === undefined || exit === undefined) return null;
+  return Math.max(0, Math.round(exit.mtimeMs - started.mtimeMs) / 1_000);
 }
 
 /** Claims an attempt so that it never starts; false when it was claimed before. */

@@ -18,7 +18,7 @@
  */
 import { closeSync, mkdirSync, openSync, statSync, truncateSync } from 'node:fs';
 import { constants as fsConstants } from 'node:fs';
-import { access, mkdir, rm, stat } from 'node:fs/promises';
+import { access, mkdir, open, stat } from 'node:fs/promises';
 import { constants as osConstants } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { Assignment, AttemptReport } from '@jobmon/contracts';
@@ -27,7 +27,9 @@ import {
   identityOf,
   look,
   refusalOf,
+  removeAttempt,
   voidAttempt,
+  wallclockOf,
   writeAttempt,
   type Finding,
   type ProcessIdentity,
@@ -49,6 +51,8 @@ const GONE_MAX = 100;
 const GONE_WINDOW_MS = 60_000;
 /** Attempts whose output is being read at one time without taking slots: more wait on a disk that does not answer. */
 const SETTLING_MAX = 1_000;
+/** Folders that wait to be removed; those beyond are left to the next start. */
+const FORGOTTEN_MAX = 10_000;
 /** The launchers' own complaints are kept up to this many bytes from one start to the next. */
 const LOG_BYTES_MAX = 1024 * 1024;
 
@@ -74,6 +78,8 @@ export class Commands implements Cluster {
   private readonly ready: Held[] = [];
   private readonly launchers = new Set<Launcher>();
   private readonly timer: NodeJS.Timeout;
+  /** Attempts whose folders may go. */
+  private readonly forgotten: number[] = [];
   private settling = 0;
   private looks = 0;
   private goneTimes: number[] = [];
@@ -137,9 +143,8 @@ export class Commands implements Cluster {
   }
 
   forget(task_instance_id: number): void {
-    if (this.held.has(task_instance_id)) return;
-    // What can't be removed now is removed when an agent starts the next time.
-    rm(join(this.attempts, String(task_instance_id)), { recursive: true, force: true, maxRetries: 3 }).catch(() => undefined);
+    if (this.held.has(task_instance_id) || this.forgotten.length >= FORGOTTEN_MAX) return;
+    if (this.forgotten.push(task_instance_id) === 1) void this.removeForgotten();
   }
 
   close(): void {
@@ -149,6 +154,14 @@ export class Commands implements Cluster {
     for (const held of this.held.values()) if (held.killTimer !== null) clearTimeout(held.killTimer);
     for (const launcher of this.launchers) launcher.close();
     closeSync(this.log);
+  }
+
+  /** One folder after the other, so that what starts and ends does not wait behind what is over. */
+  private async removeForgotten(): Promise<void> {
+    for (; this.forgotten.length > 0 && !this.isClosed; this.forgotten.shift()) {
+      // What can't be removed, or is not when this process ends, is cleared when an agent starts the next time.
+      await removeAttempt(this.attempts, this.forgotten[0] as number).catch(() => undefined);
+    }
   }
 
   private hold(assignment: Assignment, state: Held['state']): Held {
@@ -168,10 +181,10 @@ export class Commands implements Cluster {
     const { assignment } = held;
     const output = outputPathsOf(assignment);
     try {
-      const refusal = await this.refusal(assignment);
-      if (refusal !== null) return this.settle(held, { status: 'W', error_description: refusal });
-      await mkdir(dirname(output.stdout), { recursive: true });
-      if (dirname(output.stderr) !== dirname(output.stdout)) await mkdir(dirname(output.stderr), { recursive: true });
+      if (assignment.command.includes('\0')) throw new Error('it holds a NUL character, which no shell can run');
+      await makeFolder(dirname(output.stdout), assignment.working_directory);
+      if (dirname(output.stderr) !== dirname(output.stdout))
+        await makeFolder(dirname(output.stderr), assignment.working_directory);
       await writeAttempt(this.attempts, assignment, output);
     } catch (error) {
       return this.settle(held, { status: 'W', error_description: `could not prepare the command: ${(error as Error).message}` });
@@ -179,17 +192,6 @@ export class Commands implements Cluster {
     if (this.isClosed || held.state !== 'waiting') return;
     this.ready.push(held);
     this.handOver();
-  }
-
-  /** Why the command can't start where it should; null when nothing speaks against it. */
-  private async refusal(assignment: Assignment): Promise<string | null> {
-    const { working_directory, command } = assignment;
-    if (command.includes('\0')) return 'the command holds a NUL character, which no shell can run';
-    const problem = await stat(working_directory).then(
-      (folder) => (folder.isDirectory() ? null : `${working_directory} is no directory`),
-      (error: Error) => error.message,
-    );
-    return problem === null ? null : `the working directory can't be used: ${problem}`;
   }
 
   /** Gives ready attempts to idle launchers, and makes launchers up to one for each slot. */
@@ -323,14 +325,19 @@ export class Commands implements Cluster {
 
   /** The folders were there a moment ago; asks again for the reason that the shell does not tell. */
   private async refusedReason(assignment: Assignment, refused: 'working_directory' | 'output'): Promise<string> {
-    const problem = (path: string, mode: number) => access(path, mode).catch((error: Error) => error.message);
     if (refused === 'working_directory') {
       const { working_directory } = assignment;
-      return `the working directory can't be used: ${(await problem(working_directory, fsConstants.X_OK)) ?? working_directory}`;
+      const problem = await access(working_directory, fsConstants.X_OK).catch((error: Error) => error.message);
+      return `the working directory can't be used: ${problem ?? working_directory}`;
     }
     const { stdout, stderr } = outputPathsOf(assignment);
-    const folders = await Promise.all([stdout, stderr].map((path) => problem(dirname(path), fsConstants.W_OK)));
-    return `the output file can't be written: ${folders.find((found) => found !== undefined) ?? `${stdout} or ${stderr}`}`;
+    const tryFile = (path: string) =>
+      open(path, 'a').then(
+        (file) => file.close(),
+        (error: Error) => error.message,
+      );
+    const problem = (await tryFile(stdout)) ?? (await tryFile(stderr));
+    return `the output file can't be written: ${problem ?? `${stdout} or ${stderr}`}`;
   }
 
   /** The end of an attempt: gives its slot back, gathers what is known of it and reports once. */
@@ -352,15 +359,10 @@ export class Commands implements Cluster {
     end: Pick<AttemptReport, 'status' | 'exit_code' | 'error_description'>,
   ): Promise<AttemptReport> {
     const { task_instance_id } = held.assignment;
-    const folder = join(this.attempts, String(task_instance_id));
     const found = look(this.attempts, task_instance_id);
     if (found.is === 'unclaimed' || found.is === 'void' || found.is === 'cut') return { task_instance_id, ...end };
     const output = outputPathsOf(held.assignment);
-    const [stdout_log, stderr_log, wallclock_seconds] = await Promise.all([
-      readTail(output.stdout),
-      readTail(output.stderr),
-      wallclockOf(folder),
-    ]);
+    const [stdout_log, stderr_log] = await Promise.all([readTail(output.stdout), readTail(output.stderr)]);
     return {
       task_instance_id,
       ...end,
@@ -368,7 +370,7 @@ export class Commands implements Cluster {
       ...output,
       stdout_log,
       stderr_log,
-      wallclock_seconds,
+      wallclock_seconds: wallclockOf(this.attempts, task_instance_id),
     };
   }
 
@@ -395,13 +397,18 @@ export function signalGroup(command: ProcessIdentity, signal: 'SIGINT' | 'SIGKIL
   }
 }
 
-/** Seconds from the claim, the last step before the command, to its exit status: both by the clock of the state directory's disk. */
-async function wallclockOf(folder: string): Promise<number | null> {
+/** Makes a folder for output. The working directory is the user's and is never made: a missing one is thrown as such. */
+async function makeFolder(folder: string, working_directory: string): Promise<void> {
   try {
-    const [started, exit] = await Promise.all([stat(join(folder, 'started')), stat(join(folder, 'exit'))]);
-    return Math.max(0, Math.round(exit.mtimeMs - started.mtimeMs) / 1000);
-  } catch {
-    return null;
+    await mkdir(folder);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    // A file of that name is found by the command's own process, which refuses.
+    if (code === 'EEXIST') return;
+    const is = await stat(working_directory).catch((thrown: Error) => thrown.message);
+    if (typeof is === 'string') throw new Error(`the working directory can't be used: ${is}`);
+    if (!is.isDirectory()) throw new Error(`the working directory can't be used: ${working_directory} is no directory`);
+    await mkdir(folder, { recursive: true });
   }
 }
 
