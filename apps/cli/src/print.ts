@@ -71,7 +71,6 @@ export function tableOf<Row>(
 
 /** Line breaks and control characters as escapes: a name may not move the cursor. */
 export function oneLine(text: string): string {
-  // eslint-disable-next-line no-control-regex -- these are the characters that must not reach a terminal
   return text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g, escaped);
 }
 

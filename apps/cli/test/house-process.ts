@@ -7,6 +7,9 @@ import { Connection, findServer, type Server } from '@jobmon/client';
 
 export const ROOT = path.resolve(__dirname, '..', '..', '..');
 const MAIN = path.join(ROOT, 'dist', 'apps', 'cli', 'main.js');
+/** What a person types, and what `npm start` starts. */
+const SERVE = [MAIN, 'serve'];
+const DEMONSTRATE = [path.join(ROOT, 'dist', 'apps', 'local', 'main.js'), '--demonstration'];
 const START_SECONDS_MAX = 30;
 
 export interface Finished {
@@ -26,24 +29,18 @@ export async function run(command: string, args: readonly string[], env: NodeJS.
 }
 
 export class HouseProcess {
-  readonly #child: ChildProcess;
-  readonly #ended: Promise<number | null>;
+  #child!: ChildProcess;
+  #ended!: Promise<number | null>;
   output = '';
 
   private constructor(
     readonly folder: string,
     readonly env: NodeJS.ProcessEnv,
-  ) {
-    const args = [MAIN, 'serve', '--port', '0', '--db', `sqlite:${path.join(folder, 'jobmon.sqlite')}`];
-    this.#child = spawn(process.execPath, args, { env, cwd: folder, stdio: ['ignore', 'pipe', 'pipe'] });
-    for (const stream of [this.#child.stdout!, this.#child.stderr!]) {
-      stream.setEncoding('utf8').on('data', (text: string) => (this.output += text));
-    }
-    this.#ended = new Promise((resolve) => this.#child.on('close', resolve));
-  }
+    readonly program: readonly string[],
+  ) {}
 
   /** Builds what changed, starts a house on a free port and waits until its profile can be found. */
-  static async start(): Promise<HouseProcess> {
+  static async start(how: { demonstrates?: true } = {}): Promise<HouseProcess> {
     const built = spawnSync(process.execPath, [path.join(ROOT, 'tools', 'build.mjs')], { encoding: 'utf8' });
     if (built.status !== 0) throw new Error(`the build failed: ${built.stderr}`);
     const folder = mkdtempSync(path.join(tmpdir(), 'jobmon-cli-'));
@@ -54,15 +51,42 @@ export class HouseProcess {
       XDG_CONFIG_HOME: path.join(folder, 'config'),
       XDG_DATA_HOME: path.join(folder, 'data'),
     };
-    const house = new HouseProcess(folder, env);
+    const house = new HouseProcess(folder, env, how.demonstrates ? DEMONSTRATE : SERVE);
+    await house.#open('0');
+    return house;
+  }
+
+  /** Kills the house as a machine does, and starts it again where it was. */
+  async killAndStart(): Promise<void> {
+    const { port } = new URL((await this.server()).url);
+    this.#child.kill('SIGKILL');
+    await this.#ended;
+    await this.#open(port);
+  }
+
+  async #open(port: string): Promise<void> {
+    const args = [...this.program, '--port', port, '--db', `sqlite:${path.join(this.folder, 'jobmon.sqlite')}`];
+    const child = spawn(process.execPath, args, { env: this.env, cwd: this.folder, stdio: ['ignore', 'pipe', 'pipe'] });
+    for (const stream of [child.stdout, child.stderr])
+      stream.setEncoding('utf8').on('data', (text: string) => (this.output += text));
     let isOver = false;
-    void house.#ended.then(() => (isOver = true));
+    this.#child = child;
+    this.#ended = new Promise((resolve) => child.on('exit', resolve));
+    void this.#ended.then(() => (isOver = true));
     const until = Date.now() + START_SECONDS_MAX * 1_000;
-    while (!(await house.server().catch(() => undefined))) {
-      if (isOver || Date.now() > until) throw new Error(`the house did not start: ${house.output}`);
+    while (!(await this.server().catch(() => undefined))) {
+      if (isOver || Date.now() > until) throw new Error(`the house did not start: ${this.output}`);
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
-    return house;
+  }
+
+  /** Waits until the house has said this. */
+  async said(text: string): Promise<void> {
+    const until = Date.now() + START_SECONDS_MAX * 1_000;
+    while (!this.output.includes(text)) {
+      if (Date.now() > until) throw new Error(`the house never said '${text}': ${this.output}`);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
   }
 
   server(): Promise<Server> {

@@ -1,10 +1,8 @@
 /** The SDK and the command line against a real house: what a user does in the first hour, and what goes wrong there. */
-import { mkdirSync, readFileSync } from 'node:fs';
-import { PassThrough } from 'node:stream';
+import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
-import { getTask, JobmonError, registerTool, type TaskView, type WorkflowView } from '@jobmon/contracts';
+import { getTask, registerTool, type JobmonError, type TaskView, type WorkflowView } from '@jobmon/contracts';
 import { Connection, profilePath, Tool, type Progress, type Task, type Workflow } from '@jobmon/client';
-import { runDemonstration } from '../../local/src/demonstration';
 import { HouseProcess, jobmonCommand, run } from './house-process';
 
 jest.setTimeout(120_000);
@@ -126,6 +124,26 @@ describe('the SDK', () => {
     expect(await newest()).toBe(before);
   });
 
+  test('a run that is followed goes on over a killed server, and no command runs twice', async () => {
+    const commands = ['echo a >> order; sleep 2', 'echo b >> order', 'echo c >> order'];
+    const { workflow } = chain('survivor', commands);
+    const submitted = await workflow.submit({ workingDirectory });
+    let hasKilled = false;
+    const statuses: string[] = [];
+    for await (const progress of submitted.follow()) {
+      statuses.push(progress.status);
+      if (hasKilled || progress.counts.running === 0) continue;
+      hasKilled = true;
+      await house.killAndStart();
+    }
+    expect(hasKilled).toBe(true);
+    expect(statuses.at(-1)).toBe('DONE');
+    expect(readFileSync(path.join(workingDirectory, 'order'), 'utf8')).toBe('a\nb\nc\n');
+    // The token of a server is as old as its process.
+    connection = await house.connection();
+    tool = new Tool('spec', { connection, defaultClusterName: 'multiprocess' });
+  });
+
   test('a wrong token changes nothing', async () => {
     for (const token of [undefined, 'guessed']) {
       const stranger = new Connection({ url: connection.url, token });
@@ -239,37 +257,40 @@ describe('the command line', () => {
   });
 });
 
-describe('what a newcomer runs', () => {
-  test('the demonstration ends DONE, and what it says to type next works', async () => {
-    const out = new PassThrough();
-    const options = {
-      url: connection.url,
-      token: (await house.server()).token!,
-      working_directory: path.join(house.folder, 'demonstration'),
-    };
-    const result = await runDemonstration({ ...options, database: 'sqlite:FILE' }, out as unknown as NodeJS.WriteStream);
-    const text = String(out.read());
-    expect(result.all_done).toBe(true);
+test('Ctrl-C ends the house and takes its profile away', async () => {
+  expect(await house.stop()).toBe(0);
+  await expect(house.server()).rejects.toThrow('no Jobmon server is known');
+  expect(() => readFileSync(profilePath(house.env))).toThrow('ENOENT');
+});
+
+test('the demonstration ends DONE, and what it says to type next works', async () => {
+  const first = await HouseProcess.start({ demonstrates: true });
+  try {
+    await first.said('goes on serving');
+    const text = first.output;
     expect(text).toContain('6 of 6 tasks done');
     expect(text.match(/✔ done/g)).toHaveLength(6);
-    expect(readFileSync(path.join(options.working_directory, 'report.txt'), 'utf8')).toMatch(/^apple\t\d+\t\d+$/m);
-    const next = text.slice(text.indexOf('Next (')).trimEnd().split('\n').slice(1);
+    const report = path.join(first.folder, 'data', 'jobmon', 'demonstration', 'report.txt');
+    expect(readFileSync(report, 'utf8')).toMatch(/^apple\t\d+\t\d+$/m);
+    for (const place of ['API', 'documentation']) {
+      const url = new RegExp(`^  ${place} +(http://.*)$`, 'm').exec(text)![1]!;
+      expect([url, (await fetch(url)).status]).toEqual([url, 200]);
+    }
+    const logs = /^ {2}logs +(.*)$/m.exec(text)![1]!;
+    expect(readdirSync(logs)).toHaveLength(12);
+    const next = /Next \(.*\):\n((?: {2}.*\n)+)/.exec(text)![1]!.trimEnd().split('\n');
     expect(next).toHaveLength(3);
     for (const line of next) {
-      const [command, ...args] = line
+      // What npx finds, without npm around it.
+      const typed = line
         .trim()
-        .replace('npx jobmon', jobmonCommand)
-        .replace(/^node/, `'${process.execPath}'`)
-        .split(' ');
-      const finished = await run('bash', ['-c', [command, ...args].join(' ')], house.env);
+        .replace(/^npx /, 'node_modules/.bin/')
+        .replace(/^node /, `'${process.execPath}' `);
+      const finished = await run('bash', ['-c', typed], first.env);
       expect([line, finished.code, finished.stderr]).toEqual([line, 0, expect.not.stringContaining('Error')]);
       expect(finished.stdout).not.toBe('');
     }
-  });
-
-  test('Ctrl-C ends the house and takes its profile away', async () => {
-    expect(await house.stop()).toBe(0);
-    await expect(house.server()).rejects.toThrow('no Jobmon server is known');
-    expect(() => readFileSync(profilePath(house.env))).toThrow('ENOENT');
-  });
+  } finally {
+    await first.remove();
+  }
 });
