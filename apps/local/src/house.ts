@@ -55,13 +55,13 @@ export async function startHouse({ config, log, without = [], port, onTrouble }:
   const { host } = config.http;
   refuseStrangers(config);
   const chosen = await choosePort(host, port ?? config.http.port);
-  const undo: (() => unknown)[] = [];
+  const undo: Undo[] = [];
   try {
-    undo.push(holdDatabase(config.db.url));
+    undo.push({ part: 'hold', step: holdDatabase(config.db.url) });
     const database = watchWrites(await openDatabase({ url: config.db.url, log }), onTrouble);
-    undo.push(() => database.close());
+    undo.push({ part: 'database', step: () => database.close() });
     const messenger = inProcessMessenger({ log });
-    undo.push(() => messenger.drain());
+    undo.push({ part: 'bus', step: () => messenger.drain() });
     const token = randomBytes(32).toString('base64url');
     const url = `http://${reachableName(host)}:${chosen}`;
     const context = { config, log, messenger, database };
@@ -72,7 +72,7 @@ export async function startHouse({ config, log, without = [], port, onTrouble }:
     };
     const modules = Object.entries(parts).flatMap(([part, make]) => (without.includes(part as HousePart) ? [] : [make()]));
     const app = await createApp({ ...context, token }, [stateMachineModule(context), ...modules]);
-    undo.push(() => app.close());
+    undo.push({ part: 'application', step: () => app.close() });
     await app.listen({ port: chosen, host });
     log.info({ url, without }, 'the house listens');
     let stopped: Promise<void> | undefined;
@@ -83,13 +83,20 @@ export async function startHouse({ config, log, without = [], port, onTrouble }:
   }
 }
 
+/** How a part of the house is taken down. */
+interface Undo {
+  readonly part: string;
+  readonly step: () => unknown;
+}
+
 /** Last begun, first undone. A step that fails is logged and does not keep the others from their turn. */
-async function takeDown(undo: readonly (() => unknown)[], log: Logger): Promise<void> {
-  for (const step of [...undo].reverse()) {
+async function takeDown(undo: readonly Undo[], log: Logger): Promise<void> {
+  for (const { part, step } of [...undo].reverse()) {
     try {
       await step();
+      log.debug({ part }, 'stopped');
     } catch (error) {
-      log.error({ error }, 'a part of the house did not stop in order');
+      log.error({ part, error }, 'a part of the house did not stop in order');
     }
   }
 }

@@ -146,7 +146,10 @@ export class HouseProcess {
   /** Sends the signal and answers the exit code, or the signal that ended it. */
   async end(signal: NodeJS.Signals): Promise<number | NodeJS.Signals> {
     if (!this.hasEnded) this.kill(signal);
-    return this.ended;
+    const how = await this.ended;
+    // What it said is needed by whoever reads of a failure.
+    if (how === 1) console.log(`${this.stdout.slice(-4_000)}\n${this.stderr.slice(-2_000)}`);
+    return how;
   }
 }
 
