@@ -4,7 +4,7 @@ import { send } from '@jobmon/messaging';
 import { stateMachineModule } from '@jobmon/state-machine';
 import { describeOnDatabases } from '@jobmon/testkit';
 import { makeTemplate, makeWorkflow, ok, type Bound, type Template } from '../test/definitions';
-import { call, serve, TOKEN, type Served } from '../test/serve';
+import { call, serve, TOKEN, type Served, type Json } from '../test/serve';
 
 describeOnDatabases('agents', (database) => {
   let served: Served;
@@ -93,7 +93,7 @@ describeOnDatabases('agents', (database) => {
         errors: [],
       }),
     ]);
-    expect(instances[0].history.map((step: any) => [step.from_status, step.to_status, step.actor, step.reason])).toEqual([
+    expect(instances[0].history.map((step: Json) => [step.from_status, step.to_status, step.actor, step.reason])).toEqual([
       [null, 'Q', 'S', 'task.queue'],
       ['Q', 'I', 'A', 'task_instance.lease'],
       ['I', 'R', 'A', 'task_instance.report_attempt'],
@@ -130,7 +130,7 @@ describeOnDatabases('agents', (database) => {
     const waiting = lease(agent_id, 3, 20);
     await run.queue();
     const { assignments } = await waiting;
-    expect(assignments.map((assignment: any) => assignment.task_id)).toEqual(run.task_ids);
+    expect(assignments.map((assignment: Json) => assignment.task_id)).toEqual(run.task_ids);
     expect(performance.now() - started).toBeLessThan(5_000);
   });
 
@@ -143,7 +143,7 @@ describeOnDatabases('agents', (database) => {
     expect(performance.now() - started).toBeGreaterThanOrEqual(300);
     const anyone = await join('eve', { any_user: true });
     const { assignments } = await lease(anyone.agent_id, 100);
-    expect(assignments.map((assignment: any) => assignment.task_id)).toContain(run.task_ids[0]);
+    expect(assignments.map((assignment: Json) => assignment.task_id)).toContain(run.task_ids[0]);
   });
 
   it('leases nothing for a caller that has hung up', async () => {
@@ -172,12 +172,12 @@ describeOnDatabases('agents', (database) => {
     await run.queue();
     const former = await join('gus');
     const { assignments } = await lease(former.agent_id, 2);
-    const ids = assignments.map((assignment: any) => assignment.task_instance_id) as number[];
+    const ids = assignments.map((assignment: Json) => assignment.task_instance_id) as number[];
     await report(former.agent_id, { task_instance_id: ids[0], status: 'R' });
     const successor = await join('gus', { process_id: 18 });
     expect(successor.agent_id).toBeGreaterThan(former.agent_id);
     expect(successor.lease_seconds).toBe(60);
-    expect(successor.adopted.map((a: any) => [a.task_instance_id, a.status])).toEqual([
+    expect(successor.adopted.map((a: Json) => [a.task_instance_id, a.status])).toEqual([
       [ids[0], 'R'],
       [ids[1], 'I'],
     ]);

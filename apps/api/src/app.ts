@@ -4,7 +4,7 @@ import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
 import { TerminusModule } from '@nestjs/terminus';
 import { fastify, type FastifyInstance } from 'fastify';
-import type { Logger } from 'pino';
+import type { Logger } from '@jobmon/runtime';
 import { BODY_BYTES_MAX, acceptBodies } from './body';
 import { API_CONTEXT, type ApiContext } from './context';
 import { registerDocumentation } from './documentation';
@@ -18,6 +18,8 @@ import { registerRoutes } from './routes';
 const KEEP_ALIVE_MS = 75_000;
 /** A request must have arrived whole within this time: 64 MiB over a slow line, and an end for one that trickles for ever. */
 const ARRIVAL_MS_MAX = 120_000;
+/** While the server closes: pause between two looks whether anything is still in flight. */
+const CLOSE_LOOK_MS = 50;
 
 @Module({})
 class ApiModule {}
@@ -74,6 +76,7 @@ export async function createApp(context: ApiContext, modules: readonly DynamicMo
     closing.abort();
     done();
   });
+  closeConnections(server);
   server.setErrorHandler((thrown, request, reply) => sendError(thrown, request, reply, context.log));
   server.setNotFoundHandler(answerNotFound);
   logRequests(server, context.log);
@@ -87,6 +90,29 @@ export async function createApp(context: ApiContext, modules: readonly DynamicMo
   const app = await NestFactory.create<NestFastifyApplication>(root, adapter, options);
   await app.init();
   return app;
+}
+
+/**
+ * Ends all connections once the server closes and nothing is in flight. Node ends the idle ones by itself, but takes one that was
+ * opened and has not asked anything yet for a busy one, and would wait for it for ever.
+ */
+function closeConnections(server: FastifyInstance): void {
+  let inFlight = 0;
+  server.addHook('onRequest', (_request, _reply, done) => {
+    inFlight += 1;
+    done();
+  });
+  server.addHook('onResponse', (_request, _reply, done) => {
+    inFlight -= 1;
+    done();
+  });
+  server.addHook('preClose', (done) => {
+    const timer = setInterval(() => {
+      if (inFlight === 0) server.server.closeAllConnections();
+    }, CLOSE_LOOK_MS);
+    server.server.once('close', () => clearInterval(timer));
+    done();
+  });
 }
 
 /** What Nest says about itself, at the level where it belongs: its list of wired modules interests nobody but its developers. */

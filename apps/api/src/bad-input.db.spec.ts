@@ -3,7 +3,7 @@ import { stateMachineModule } from '@jobmon/state-machine';
 import { describeOnDatabases } from '@jobmon/testkit';
 import { z } from 'zod';
 import { makeTemplate, makeWorkflow, SEQUENTIAL, taskRequest, workflowRequest } from '../test/definitions';
-import { call, serve, TOKEN, type Answered, type Served } from '../test/serve';
+import { call, serve, TOKEN, type Answered, type Served, type Json } from '../test/serve';
 
 const UNKNOWN_ID = 2_000_000_000;
 /** Ids that are none: not numbers, not whole, out of range. */
@@ -173,7 +173,7 @@ describeOnDatabases('bad input', (database) => {
   });
 
   it('survives a body that is nested very deeply', async () => {
-    const deep = `{"resources":[{"cluster":"dummy","requested":{"a":${'['.repeat(200_000)}${']'.repeat(200_000)}}}],"tasks":[${JSON.stringify((good['task.register'] as any).tasks[0])}]}`;
+    const deep = `{"resources":[{"cluster":"dummy","requested":{"a":${'['.repeat(200_000)}${']'.repeat(200_000)}}}],"tasks":[${JSON.stringify((good['task.register'] as Json).tasks[0])}]}`;
     expectRefusal(await call(served, 'POST', '/api/v4/workflows/1/tasks', deep), '/api/v4', 400);
     expectRefusal(
       await call(served, 'POST', '/api/v4/tools', `{"name":${'{"a":'.repeat(100_000)}1${'}'.repeat(100_000)}}`),

@@ -2,7 +2,7 @@
 import type { Database } from '@jobmon/entities';
 import type { Messenger } from '@jobmon/messaging';
 import type { Config } from '@jobmon/runtime';
-import type { Logger } from 'pino';
+import type { Logger } from '@jobmon/runtime';
 
 export interface ApiContext {
   readonly config: {

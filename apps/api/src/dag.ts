@@ -2,6 +2,7 @@
  * Graphs: the edges of a workflow's tasks, stored in pieces, and the proof that a stored graph can be run. A graph is shared by
  * all workflows of the same shape; once it was proven it is never written again.
  */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { JobmonError, type registerEdges, type ReplyOf, type RequestOf } from '@jobmon/contracts';
 import type { Database, Procedure } from '@jobmon/entities';
 import type { Room } from './handlers';
@@ -138,7 +139,7 @@ export async function sealGraph(database: Database, workflow: WorkflowRow): Prom
       'edges were not stored for tasks, among them',
     );
   }
-  const uneven = graph.firstUnevenNode();
+  const uneven = await graph.firstUnevenNode();
   if (uneven !== undefined) {
     refuse('CONFLICT', 'edge_of_one_side', await nameOf([uneven]), 'the upstream and downstream lists of the graph disagree at');
   }
@@ -206,53 +207,50 @@ function idsIn(stored: unknown): number[] {
   return Array.isArray(value) ? (value as number[]) : [];
 }
 
-/** A graph in memory: nodes by position, ascending by id, with their edges as positions behind one another. */
+/** Nodes looked at between two turns of the event loop. */
+const YIELD_NODES = 20_000;
+
+/**
+ * A graph in memory: nodes by position, ascending by id, with their edges as positions behind one another in typed arrays.
+ * Looking is done in steps, so that a large graph does not hold up other requests.
+ */
 export class Graph {
   readonly node_ids: number[] = [];
-  private readonly ups: number[] = [];
-  private readonly downs: number[] = [];
-  private readonly up_ends: number[] = [];
-  private readonly down_ends: number[] = [];
   private readonly positions = new Map<number, number>();
+  private readonly ups = new EdgeList();
+  private readonly downs = new EdgeList();
 
   /** Nodes must come ascending by id. */
   add(node_id: number, up: readonly number[], down: readonly number[]): void {
     this.positions.set(node_id, this.node_ids.length);
     this.node_ids.push(node_id);
-    for (const id of up) this.ups.push(id);
-    for (const id of down) this.downs.push(id);
-    this.up_ends.push(this.ups.length);
-    this.down_ends.push(this.downs.length);
+    this.ups.add(up);
+    this.downs.add(down);
   }
 
-  /** The position of a node that names an unknown node, or whose list of downstreams is not what upstream lists say; undefined when there is none. */
-  firstUnevenNode(): number | undefined {
+  /**
+   * The position of a node that names an unknown node, or whose downstreams are not those that upstream lists say; undefined
+   * when there is none. To be asked before `findCycle`.
+   */
+  async firstUnevenNode(): Promise<number | undefined> {
+    for (const list of [this.ups, this.downs]) {
+      const stranger = await list.resolve(this.positions);
+      if (stranger !== undefined) return stranger;
+    }
     const count = this.node_ids.length;
+    const { to: parents, ends } = this.ups;
     const starts = new Int32Array(count + 1);
-    for (let at = 0; at < count; at++) {
-      for (const id of this.upsOf(at)) {
-        const from = this.positionOf(id);
-        if (from === undefined) return at;
-        starts[from + 1] = (starts[from + 1] as number) + 1;
-      }
-    }
-    for (let at = 0; at < count; at++) starts[at + 1] = (starts[at + 1] as number) + (starts[at] as number);
+    for (const parent of parents) starts[parent + 1]!++;
+    for (let at = 0; at < count; at++) starts[at + 1]! += starts[at]!;
     const filled = starts.slice(0, count);
-    const children = new Int32Array(this.ups.length);
+    const children = new Int32Array(parents.length);
+    for (let at = 0, edge = 0; at < count; at++) for (; edge < ends[at]!; edge++) children[filled[parents[edge]!]!++] = at;
     for (let at = 0; at < count; at++) {
-      for (const id of this.upsOf(at)) {
-        const from = this.positionOf(id) as number;
-        children[filled[from] as number] = at;
-        filled[from] = (filled[from] as number) + 1;
-      }
-    }
-    for (let at = 0; at < count; at++) {
-      // Nodes come ascending, so both lists are ascending.
-      const told = this.downsOf(at)
-        .map((id) => this.positionOf(id) ?? -1)
-        .sort((a, b) => a - b);
-      const derived = children.subarray(starts[at], starts[at + 1]);
-      if (told.length !== derived.length || told.some((to, nth) => to !== derived[nth])) return at;
+      if (at % YIELD_NODES === 0) await nextTurn();
+      const first = starts[at]!;
+      const told = this.downs.sorted(at);
+      if (told.length !== starts[at + 1]! - first) return at;
+      for (let nth = 0; nth < told.length; nth++) if (told[nth] !== children[first + nth]) return at;
     }
     return undefined;
   }
@@ -261,15 +259,15 @@ export class Graph {
   findCycle(): number[] {
     const count = this.node_ids.length;
     const waits = new Int32Array(count);
-    for (let at = 0; at < count; at++) waits[at] = this.upsOf(at).length;
+    for (let at = 0; at < count; at++) waits[at] = this.ups.ends[at]! - this.ups.start(at);
     const ready = new Int32Array(count);
     let filled = 0;
     for (let at = 0; at < count; at++) if (waits[at] === 0) ready[filled++] = at;
     for (let next = 0; next < filled; next++) {
-      for (const id of this.downsOf(ready[next] as number)) {
-        const to = this.positionOf(id) as number;
-        waits[to] = (waits[to] as number) - 1;
-        if (waits[to] === 0) ready[filled++] = to;
+      const from = ready[next]!;
+      for (let edge = this.downs.start(from); edge < this.downs.ends[from]!; edge++) {
+        const child = this.downs.to[edge]!;
+        if (--waits[child]! === 0) ready[filled++] = child;
       }
     }
     if (filled === count) return [];
@@ -280,20 +278,49 @@ export class Graph {
     while (!seen.has(at)) {
       seen.set(at, way.length);
       way.push(at);
-      at = this.positionOf(this.upsOf(at).find((id) => (waits[this.positionOf(id) as number] as number) > 0) as number) as number;
+      at = this.ups.sorted(at).find((parent) => waits[parent]! > 0)!;
     }
     return way.slice(seen.get(at)).reverse();
   }
+}
 
-  private positionOf(node_id: number): number | undefined {
-    return this.positions.get(node_id);
+/** One direction of a graph's edges. */
+class EdgeList {
+  /** For each node the position behind its last edge. */
+  readonly ends: number[] = [];
+  /** The other ends as positions, once they are resolved. */
+  to = new Int32Array(0);
+  private ids: number[] = [];
+
+  add(ids: readonly number[]): void {
+    for (const id of ids) this.ids.push(id);
+    this.ends.push(this.ids.length);
   }
 
-  private upsOf(at: number): number[] {
-    return this.ups.slice(at === 0 ? 0 : this.up_ends[at - 1], this.up_ends[at]);
+  /** Turns ids into positions. Answers the first node that names an unknown id, if one does. */
+  async resolve(positions: ReadonlyMap<number, number>): Promise<number | undefined> {
+    this.to = new Int32Array(this.ids.length);
+    for (let at = 0, edge = 0; at < this.ends.length; at++) {
+      if (at % YIELD_NODES === 0) await nextTurn();
+      for (; edge < this.ends[at]!; edge++) {
+        const position = positions.get(this.ids[edge]!);
+        if (position === undefined) return at;
+        this.to[edge] = position;
+      }
+    }
+    this.ids = [];
+    return undefined;
   }
 
-  private downsOf(at: number): number[] {
-    return this.downs.slice(at === 0 ? 0 : this.down_ends[at - 1], this.down_ends[at]);
+  /** The position of a node's first edge. */
+  start(at: number): number {
+    return at === 0 ? 0 : this.ends[at - 1]!;
+  }
+
+  /** The other ends of a node's edges, ascending: a window, not a copy. */
+  sorted(at: number): Int32Array {
+    const window = this.to.subarray(this.start(at), this.ends[at]);
+    for (let nth = 1; nth < window.length; nth++) if (window[nth - 1]! > window[nth]!) return window.sort();
+    return window;
   }
 }

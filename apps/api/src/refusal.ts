@@ -6,7 +6,7 @@
  */
 import { JobmonError, type ErrorCode } from '@jobmon/contracts';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import type { Logger } from 'pino';
+import type { Logger } from '@jobmon/runtime';
 
 /** One value that its schema refuses, in the shape of both protocols' lists. */
 export interface Fault {

@@ -6,7 +6,7 @@
 import { randomBytes } from 'node:crypto';
 import type { JobmonError } from '@jobmon/contracts';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
-import type { Logger } from 'pino';
+import type { Logger } from '@jobmon/runtime';
 
 declare module 'fastify' {
   interface FastifyReply {

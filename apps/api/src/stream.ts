@@ -5,7 +5,7 @@
  */
 import { once } from 'node:events';
 import type { FastifyReply } from 'fastify';
-import type { Logger } from 'pino';
+import type { Logger } from '@jobmon/runtime';
 
 const COMMENT_INTERVAL_MS = 15_000;
 

@@ -14,7 +14,7 @@ import {
   workflowRequest,
   type Template,
 } from '../test/definitions';
-import { call, serve, type Served } from '../test/serve';
+import { call, serve, type Served, type Json } from '../test/serve';
 
 describeOnDatabases('workflows', (database) => {
   let served: Served;
@@ -199,7 +199,7 @@ describeOnDatabases('workflows', (database) => {
   it('pages through tasks by id and by status', async () => {
     const { workflow_id, task_ids } = await makeWorkflow(served, template, 'pages', 7);
     const first = await ok(served, 'GET', `/api/v4/workflows/${workflow_id}/tasks?limit=4`);
-    expect(first.tasks.map((task: any) => task.task_id)).toEqual(task_ids.slice(0, 4));
+    expect(first.tasks.map((task: Json) => task.task_id)).toEqual(task_ids.slice(0, 4));
     expect(first.tasks[0]).toEqual({
       task_id: task_ids[0],
       name: 'echo_0',
@@ -213,7 +213,7 @@ describeOnDatabases('workflows', (database) => {
       error: null,
     });
     const second = await ok(served, 'GET', `/api/v4/workflows/${workflow_id}/tasks?limit=4&after=${first.next}`);
-    expect([second.tasks.map((task: any) => task.task_id), second.next]).toEqual([task_ids.slice(4), null]);
+    expect([second.tasks.map((task: Json) => task.task_id), second.next]).toEqual([task_ids.slice(4), null]);
     expect((await ok(served, 'GET', `/api/v4/workflows/${workflow_id}/tasks?status=D`)).tasks).toEqual([]);
   });
 
@@ -291,7 +291,7 @@ describeOnDatabases('workflows', (database) => {
 class Stream {
   headers: Record<string, unknown> = {};
   readonly ended: Promise<void>;
-  private readonly events: any[] = [];
+  private readonly events: Json[] = [];
   private wake: () => void = () => undefined;
 
   constructor(served: Served, path: string) {
@@ -314,12 +314,12 @@ class Stream {
     });
   }
 
-  async next(): Promise<any> {
+  async next(): Promise<Json> {
     while (this.events.length === 0) await new Promise<void>((resolve) => (this.wake = resolve));
     return this.events.shift();
   }
 
-  async until(isIt: (event: any) => boolean): Promise<any> {
+  async until(isIt: (event: Json) => boolean): Promise<Json> {
     for (;;) {
       const event = await this.next();
       if (isIt(event)) return event;

@@ -1,7 +1,7 @@
 /** Requests of a small workflow as the SDK would send them, with hashes that only need to differ. For specs. */
 import { createHash } from 'node:crypto';
 import type { Served } from './serve';
-import { call } from './serve';
+import { call, type Json } from './serve';
 
 /** Decimal digits of a hash of the parts. */
 export function digits(...parts: unknown[]): string {
@@ -13,7 +13,7 @@ export interface Template {
   task_template_version_id: number;
 }
 
-export async function ok(served: Served, method: string, path: string, body?: unknown): Promise<any> {
+export async function ok(served: Served, method: string, path: string, body?: unknown): Promise<Json> {
   const answered = await call(served, method, path, body);
   if (answered.status !== 200) throw new Error(`${method} ${path} answered ${answered.status}: ${answered.text.slice(0, 500)}`);
   return answered.json;
