@@ -8,7 +8,7 @@
  */
 import { fork } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { availableParallelism, cpus, tmpdir } from 'node:os';
+import { availableParallelism, cpus, loadavg, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { startHouse } from '@jobmon/local';
@@ -149,7 +149,7 @@ function table(results: readonly { kind: string; measured: readonly Measured[] }
   return lines.join('\n');
 }
 
-function report(table: string, repetitions: number, versions: readonly string[]): string {
+function report(table: string, repetitions: number, versions: readonly string[], load: number): string {
   return `# Transitions a second over HTTP
 
 ${table}
@@ -157,6 +157,7 @@ ${table}
 Aim: ${AIM.transitions_per_second} a second at ${AIM.callers} callers on two cores with everything on them, none failed, p99 below ${AIM.p99_ms} ms.
 
 Each figure is the median of ${repetitions} repetitions with the smallest and the largest. Machine: ${availableParallelism()} cores (${cpus()[0]?.model.trim() ?? 'unknown'}), Node ${process.version}, ${versions.join('; ')}.
+Load average when it began: ${load.toFixed(1)}. Above 0.5 other programs had a part of the cores and of the disk: compare the ratios only.
 
 - A caller keeps one connection alive and reports \`log_running\`, then \`log_done\`, for one task instance of its own after the other, each
   after the answer to the one before, with the bodies that a Python worker sends. Callers, house and database share the machine.
@@ -178,6 +179,7 @@ async function main(): Promise<void> {
   const levels = (values.callers ?? '1,64,256').split(',').map(Number);
   const folder = mkdtempSync(join(tmpdir(), 'jobmon-bench-'));
   const versions: string[] = [];
+  const load = loadavg()[0] ?? 0;
   const results: { kind: string; measured: Measured[] }[] = [];
   try {
     for (const kind of (values.databases ?? 'sqlite,mariadb').split(',')) {
@@ -198,7 +200,7 @@ async function main(): Promise<void> {
   if (process.argv.length > 2) return;
   const file = join(process.cwd(), 'bench', 'results', 'transitions.md');
   mkdirSync(dirname(file), { recursive: true });
-  writeFileSync(file, report(figures, repetitions, versions));
+  writeFileSync(file, report(figures, repetitions, versions, load));
   console.log('\nwritten to bench/results/transitions.md');
 }
 

@@ -251,10 +251,10 @@ export function messengerConformance(name: string, transport: Transport): void {
         ['NaN', Number.NaN],
         ['Infinity', [Number.POSITIVE_INFINITY]],
         ['an undefined slot', [undefined]],
-        ['a hole', [1, , 2]], // eslint-disable-line no-sparse-arrays -- a hole is what is tested
+        ['a hole', [1, , 2]],
         ['a symbol', { member: Symbol('x') }],
         ['a symbol as key', { [Symbol('x')]: 1 }],
-        ['a boxed number', new Number(1)], // eslint-disable-line no-new-wrappers -- a boxed number is what is tested
+        ['a boxed number', new Number(1)],
         ['a cycle', cycle()],
       ])('refuses %s for its call alone, by name', async (_what, value) => {
         const { sender, answerer } = await bus();

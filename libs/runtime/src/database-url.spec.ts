@@ -1,6 +1,6 @@
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { JobmonError } from '@jobmon/contracts';
+import { type JobmonError } from '@jobmon/contracts';
 import { describeDatabase, formatDatabaseUrl, parseDatabaseUrl } from './database-url';
 
 const server = (kind: string, over: object = {}): object => ({
