@@ -1,0 +1,33 @@
+// `npm run docs`: writes the pages of docs/ that are generated from the sources. A test fails when one of them is stale.
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), '..');
+const require = createRequire(import.meta.url);
+
+/** Page, the source that makes it, and the function there that answers its text. */
+const PAGES = [['docs/erd.md', 'libs/entities/src/erd.ts', 'erdPage']];
+
+for (const [page, source, make] of PAGES) {
+  // Bundled inside the checkout, so that packages are found in its node_modules.
+  const outfile = join(ROOT, 'dist', 'docs', `${make}.cjs`);
+  mkdirSync(dirname(outfile), { recursive: true });
+  await require('esbuild').build({
+    absWorkingDir: ROOT,
+    entryPoints: [source],
+    outfile,
+    bundle: true,
+    platform: 'node',
+    format: 'cjs',
+    target: 'node20',
+    packages: 'external',
+    tsconfig: 'tsconfig.base.json',
+    keepNames: true,
+    logLevel: 'warning',
+  });
+  writeFileSync(join(ROOT, page), require(outfile)[make]());
+  rmSync(outfile);
+  console.log(`written: ${page}`);
+}
