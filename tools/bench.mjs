@@ -1,5 +1,5 @@
 // `npm run bench -- NAME [arguments]`: bundles bench/NAME/*.ts and runs its main file with plain node; without a name, lists what there is.
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
@@ -56,4 +56,8 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => b
 const code = await new Promise((done) => bench.on('exit', (exit) => done(exit ?? 1)));
 await mariadb?.stop();
 rmSync(folder, { recursive: true, force: true });
+// Reports are checked in, and everything that is checked in is formatted.
+const results = join(ROOT, 'bench', 'results');
+if (existsSync(results))
+  spawnSync(process.execPath, [join(ROOT, 'node_modules/prettier/bin/prettier.cjs'), '--log-level=warn', '--write', results]);
 process.exit(code);

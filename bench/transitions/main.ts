@@ -162,7 +162,7 @@ Load average when it began: ${load.toFixed(1)}. Above 0.5 other programs had a p
 - A caller keeps one connection alive and reports \`log_running\`, then \`log_done\`, for one task instance of its own after the other, each
   after the answer to the one before, with the bodies that a Python worker sends. Callers, house and database share the machine.
 - The raw limit moves as many instances with the same writes (a guarded update of instance and of task, a history row) straight through
-  the driver: 500 rows a transaction, one connection, no locks beforehand, nothing decided, nobody else on the machine.
+  the driver: 500 rows a transaction, one connection, no locks beforehand, nothing decided, the house idle.
 - After each round every instance and every task is DONE and has its two history rows, else the benchmark fails.
 - One caller shows a request's latency alone: each of its batches holds one transition and pays for a whole flush to disk.
 
