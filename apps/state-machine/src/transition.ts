@@ -270,7 +270,10 @@ function* newestInstances(taskIds: readonly number[]): Procedure<Map<number, num
 
 /**
  * One (from, to) group of instances. Rows that all give the same (a lone report, a lease, what a silent agent leaves) are named by a
- * list of ids; else each row's values come from one JSON parameter. RATES_INSTANCES
+ * list of ids; else each row's values come from one JSON parameter. Measured
+ * (bench/transition-statements, two busy shared cores, 100,000 rows beside): alike 24,000 to 55,000 rows a second on MariaDB,
+ * where most of it is the index with the status, and 480,000 to 750,000 on SQLite; from JSON, with 200 characters of
+ * output each, 20,000 and 180,000.
  */
 function updateInstances(dialect: Dialect, group: readonly LockedInstance[]): Statement {
   const [first] = group as [LockedInstance];
@@ -341,7 +344,7 @@ function assignmentOf(dialect: Dialect, name: keyof AttemptFields): Record<strin
   }
 }
 
-/** One (from, to) group of tasks. RATES_TASKS */
+/** One (from, to) group of tasks. Measured as above: 145,000 to 225,000 rows a second on MariaDB, 760,000 to 970,000 on SQLite. */
 function updateTasks(dialect: Dialect, group: readonly LockedTask[]): Statement {
   const [{ status_found: from, status: to }] = group as [LockedTask];
   const list = idList(group.map(({ id }) => id));

@@ -27,6 +27,14 @@ export function losingCommits(database: Database, times: number): Database {
   });
 }
 
+/** Writes with this label wait for the gate; all others go on. */
+export function waitingAt(database: Database, label: string, gate: Promise<void>): Database {
+  return over(database, async (options, procedure) => {
+    if (options.label === label) await gate;
+    return database.write(options, procedure);
+  });
+}
+
 function over(
   database: Database,
   write: (options: WriteOptions, procedure: () => Procedure<unknown>) => Promise<unknown>,
