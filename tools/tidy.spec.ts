@@ -80,6 +80,18 @@ describe('the tree', () => {
     expect(orphans.map(({ path }) => path)).toEqual([]);
   });
 
+  it('is what docs/architecture.md says it is: every file it names exists, with about as many lines as it tells', () => {
+    const page = readFileSync(join(ROOT, 'docs/architecture.md'), 'utf8');
+    const named = [...page.matchAll(/`((?:apps|libs|tools)\/[\w./-]+\.ts)`(?: \| +(\d+))?/g)];
+    expect(named.length).toBeGreaterThan(20);
+    const stale = named.filter(([, path = '', told]) => {
+      if (!existsSync(join(ROOT, path))) return true;
+      const lines = readFileSync(join(ROOT, path), 'utf8').split('\n').length - 1;
+      return told !== undefined && Math.abs(lines - Number(told)) > 0.1 * lines;
+    });
+    expect(stale.map(([row]) => row)).toEqual([]);
+  });
+
   it('records no path of a machine and no registry address', () => {
     const texts = paths
       .filter((path) => !/\.(png|svg|ico|gif)$/.test(path))

@@ -3,6 +3,7 @@
  * then submitted; from then on the server runs it and the program may go away.
  */
 import { randomUUID } from 'node:crypto';
+import { resolve } from 'node:path';
 import { JobmonError, LIMIT_NONE, listClusters, submitWorkflow, VERSION } from '@jobmon/contracts';
 import { bindWorkflow, type BoundWorkflow } from './bind';
 import { requestedResources, type ComputeResources, type RequestedResources } from './compute-resources';
@@ -38,7 +39,7 @@ export interface BindOptions {
 }
 
 export interface SubmitOptions extends BindOptions {
-  /** Working folder of every command; this process's own when absent. */
+  /** Working folder of every command, which must exist; this process's own when absent. */
   workingDirectory?: string;
 }
 
@@ -124,7 +125,7 @@ export class Workflow {
     const request = {
       workflow_id: workflowId,
       user: loginName(),
-      working_directory: options.workingDirectory ?? process.cwd(),
+      working_directory: resolve(options.workingDirectory ?? '.'),
       client_version: VERSION,
     };
     const reply = await connection.send(submitWorkflow, request, { signal: options.signal });

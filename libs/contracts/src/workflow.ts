@@ -98,7 +98,7 @@ export const submitWorkflow = operation({
     /** Whose agents may run it. */
     user: z.string().min(1).max(150),
     /** Working folder of every command: where the workflow was submitted. */
-    working_directory: z.string().min(1).max(2048),
+    working_directory: z.string().max(2048).startsWith('/', 'must be an absolute path'),
     client_version: z.string().max(150).default('UNKNOWN'),
   }),
   reply: z.object({
