@@ -78,7 +78,8 @@ function* join(
   if (former.length === 0) return { agent_id, task_instance_ids: [] };
   const marks = former.map(() => '?').join(', ');
   yield { sql: `UPDATE agent SET ended_date = ${dialect.now} WHERE id IN (${marks})`, params: former };
-  const held = yield { sql: `${HELD} AND ti.agent_id IN (${marks}) ORDER BY ti.id${dialect.forUpdate}`, params: former };
+  // Without a lock: a lease begins with its agent's row, which is locked here, so nothing can be added to what they hold.
+  const held = yield { sql: `${HELD} AND ti.agent_id IN (${marks}) ORDER BY ti.id`, params: former };
   const task_instance_ids = (held.rows as { id: number }[]).map(({ id }) => id);
   for (let from = 0; from < task_instance_ids.length; from += PIECE_ROWS_MAX) {
     const ids = task_instance_ids.slice(from, from + PIECE_ROWS_MAX);
