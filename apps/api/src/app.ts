@@ -20,6 +20,8 @@ const KEEP_ALIVE_MS = 75_000;
 const ARRIVAL_MS_MAX = 120_000;
 /** While the server closes: pause between two looks whether anything is still in flight. */
 const CLOSE_LOOK_MS = 50;
+/** What is in flight when the server closes is given this long; whoever asked asks again at the next start. */
+const CLOSE_PATIENCE_MS = 5_000;
 
 @Module({})
 class ApiModule {}
@@ -93,22 +95,23 @@ export async function createApp(context: ApiContext, modules: readonly DynamicMo
 }
 
 /**
- * Ends all connections once the server closes and nothing is in flight. Node ends the idle ones by itself, but takes one that was
+ * Ends all connections once the server closes and nothing is in flight, or not for 5 s. Node ends the idle ones by itself, but takes one that was
  * opened and has not asked anything yet for a busy one, and would wait for it for ever.
  */
 function closeConnections(server: FastifyInstance): void {
   let inFlight = 0;
-  server.addHook('onRequest', (_request, _reply, done) => {
+  server.addHook('onRequest', (_request, reply, done) => {
     inFlight += 1;
-    done();
-  });
-  server.addHook('onResponse', (_request, _reply, done) => {
-    inFlight -= 1;
+    // Comes once for each request, also when the caller hung up in the middle.
+    reply.raw.once('close', () => {
+      inFlight -= 1;
+    });
     done();
   });
   server.addHook('preClose', (done) => {
+    const since = performance.now();
     const timer = setInterval(() => {
-      if (inFlight === 0) server.server.closeAllConnections();
+      if (inFlight === 0 || performance.now() - since > CLOSE_PATIENCE_MS) server.server.closeAllConnections();
     }, CLOSE_LOOK_MS);
     server.server.once('close', () => clearInterval(timer));
     done();
