@@ -231,8 +231,8 @@ describeOnDatabases('a closed Database', (database) => {
     const accepted = open.write({ label: 'test' }, function* () {
       return (yield { sql: `INSERT INTO tool (name) VALUES ('last')` }).affected;
     });
-    await accepted;
     await open.close();
+    expect(await accepted).toBe(1);
     for (const late of [open.read('SELECT 1'), open.write({ label: 'test' }, function* () {})]) {
       await expect(late).rejects.toMatchObject({ code: 'UNAVAILABLE' });
     }

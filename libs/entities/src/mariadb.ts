@@ -84,11 +84,17 @@ interface Server {
   readonly collation: string;
 }
 
+/** One try on one connection; it notes when its COMMIT is on the way. */
+type Attempt<T> = (connection: mysql.PoolConnection, attempt: { isCommitSent: boolean }) => Promise<T>;
+
 class MariadbDatabase implements Database {
   readonly dialect: Dialect;
   readonly batch_bytes_max: number;
   readonly counts: StatementCounts = { statements: 0, transactions: 0, rows_read: 0, rows_written: 0, retries: 0 };
   private readonly pool: mysql.Pool;
+  /** What was accepted and has not ended; closing waits for it. */
+  private readonly running = new Set<Promise<unknown>>();
+  private isClosed = false;
 
   private constructor(
     readonly dataSource: DataSource,
@@ -143,16 +149,27 @@ class MariadbDatabase implements Database {
     });
   }
 
+  /** Waits for accepted reads and writes, then closes the pool. */
   async close(): Promise<void> {
-    if (this.dataSource.isInitialized) await this.dataSource.destroy();
+    if (this.isClosed) return;
+    this.isClosed = true;
+    await Promise.allSettled(this.running);
+    await this.dataSource.destroy();
+  }
+
+  private async patiently<T>(label: string, run: Attempt<T>): Promise<T> {
+    if (this.isClosed) throw new JobmonError('UNAVAILABLE', 'the database is closed');
+    const answer = this.untilDone(label, run);
+    this.running.add(answer);
+    try {
+      return await answer;
+    } finally {
+      this.running.delete(answer);
+    }
   }
 
   /** Runs an attempt on a connection, again while its failure has changed nothing and time is left. */
-  private async patiently<T>(
-    label: string,
-    run: (connection: mysql.PoolConnection, attempt: { isCommitSent: boolean }) => Promise<T>,
-  ): Promise<T> {
-    if (!this.dataSource.isInitialized) throw new JobmonError('UNAVAILABLE', 'the database is closed');
+  private async untilDone<T>(label: string, run: Attempt<T>): Promise<T> {
     const deadline = Date.now() + PATIENCE_MS;
     for (;;) {
       const attempt = { isCommitSent: false };
