@@ -1,5 +1,5 @@
 /**
- * A lane: one kind of work, one batch in flight, the rest waiting in bounded line and taking turns by workflow. Lanes do not wait
+ * A lane: one kind of work, one batch in flight unless it says more, the rest waiting in bounded line and taking turns by workflow. Lanes do not wait
  * for each other. What goes wrong with a batch is told apart here:
  *
  * - a guard that missed under the lock is a bug of ours: logged, and each item is done again alone;

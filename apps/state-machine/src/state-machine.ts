@@ -41,6 +41,11 @@ export interface StateMachineContext {
 
 /** Rows of one transaction of reports (design section 4). */
 const REPORTS_MAX = 500;
+/**
+ * Batches of reports under way: while one waits for the server, the process decides on the other. On MariaDB two measured 1.6
+ * times one, three no more than two; on SQLite a transaction never waits, so it makes no difference.
+ */
+const REPORTS_IN_FLIGHT = 2;
 /** Reports that wait; at 5,000 a second this is what the longest accepted delay of 4 s holds. */
 const REPORTS_WAITING_MAX = 20_000;
 /** Bulk and workflow-wide requests that wait; each is a transaction of its own. */
@@ -72,6 +77,7 @@ export class StateMachine {
       name: 'reports',
       log,
       rows_max: REPORTS_MAX,
+      concurrency: REPORTS_IN_FLIGHT,
       bytes_max: database.batch_bytes_max,
       waiting_max: REPORTS_WAITING_MAX,
       sizeOf: reportBytes,

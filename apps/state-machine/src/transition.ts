@@ -130,8 +130,9 @@ export class Transition {
     const list = idList(ids);
     const resolved = yield {
       sql:
-        'SELECT ti.id, ti.task_id, ti.workflow_run_id, wr.workflow_id, wr.driver FROM task_instance AS ti ' +
-        `JOIN workflow_run AS wr ON wr.id = ti.workflow_run_id WHERE ti.id IN ${list.sql}`,
+        'SELECT ti.id, ti.task_id, ti.workflow_run_id, wr.workflow_id, wr.driver ' +
+        `FROM task_instance AS ti${this.dialect.byPrimaryKey} ` +
+        `${this.dialect.joinInOrder} workflow_run AS wr ON wr.id = ti.workflow_run_id WHERE ti.id IN ${list.sql}`,
       params: list.params,
     };
     const owners = new Map<number, Owner>((resolved.rows as Owner[]).map((row) => [row.id, row]));

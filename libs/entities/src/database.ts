@@ -37,6 +37,10 @@ export interface Dialect {
   readonly nowPlusSeconds: string;
   /** Appended to a SELECT by primary key: ` FOR UPDATE`, or nothing where the writer is alone. */
   readonly forUpdate: string;
+  /** Behind a table's name: its rows are found by primary key, whatever the optimizer thinks of a small table. */
+  readonly byPrimaryKey: string;
+  /** A join whose left side is read first, whatever the optimizer thinks. */
+  readonly joinInOrder: string;
   /** `INSERT` that leaves rows alone whose key exists: `INSERT IGNORE` or `INSERT OR IGNORE`. */
   readonly insertIgnore: string;
   /**

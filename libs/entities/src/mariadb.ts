@@ -57,6 +57,8 @@ export function mariadbDialect(collation: string): Dialect {
     now: 'UTC_TIMESTAMP()',
     nowPlusSeconds: 'DATE_ADD(UTC_TIMESTAMP(), INTERVAL ? SECOND)',
     forUpdate: ' FOR UPDATE',
+    byPrimaryKey: ' FORCE INDEX (PRIMARY)',
+    joinInOrder: 'STRAIGHT_JOIN',
     insertIgnore: 'INSERT IGNORE',
     jsonRows(alias, columns) {
       const list = Object.entries(columns).map(([name, type]) => `\`${name}\` ${types[type]} PATH '$.${name}'`);
@@ -134,13 +136,16 @@ class MariadbDatabase implements Database {
 
   async write<T>(options: WriteOptions, procedure: () => Procedure<T>): Promise<T> {
     return this.patiently(options.label, async (connection, attempt) => {
-      await query(connection, 'START TRANSACTION');
+      // Not waited for: commands of a connection keep their order, and when this one fails it is thrown before the COMMIT.
+      const started = query(connection, 'START TRANSACTION');
+      started.catch(() => undefined);
       const running = procedure();
       let step = running.next();
       while (!step.done) {
         const result = await this.execute(connection, step.value.sql, step.value.params ?? []);
         step = running.next(result);
       }
+      await started;
       attempt.isCommitSent = true;
       await query(connection, 'COMMIT');
       attempt.isCommitSent = false;

@@ -24,9 +24,8 @@ export function idList(ids: readonly number[]): { readonly sql: string; readonly
  */
 export function lockRows(dialect: Dialect, table: string, columns: string, ids: readonly number[]): Statement {
   const list = idList(ids);
-  const forced = dialect.name === 'mariadb' ? ' FORCE INDEX (PRIMARY)' : '';
   return {
-    sql: `SELECT ${columns} FROM ${table}${forced} WHERE id IN ${list.sql} ORDER BY id${dialect.forUpdate}`,
+    sql: `SELECT ${columns} FROM ${table}${dialect.byPrimaryKey} WHERE id IN ${list.sql} ORDER BY id${dialect.forUpdate}`,
     params: list.params,
   };
 }
@@ -55,7 +54,7 @@ export function updateRows(
   }
   const set = assignments.map(([column, value]) => `${table}.${column} = ${value}`).join(', ');
   return {
-    sql: `UPDATE ${given} STRAIGHT_JOIN ${table} FORCE INDEX (PRIMARY) ON ${table}.id = given.id SET ${set} WHERE ${update.where}`,
+    sql: `UPDATE ${given} ${dialect.joinInOrder} ${table}${dialect.byPrimaryKey} ON ${table}.id = given.id SET ${set} WHERE ${update.where}`,
     params,
   };
 }

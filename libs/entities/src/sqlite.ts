@@ -34,6 +34,8 @@ export const sqliteDialect: Dialect = {
   now: 'CURRENT_TIMESTAMP',
   nowPlusSeconds: `datetime('now', ? || ' seconds')`,
   forUpdate: '',
+  byPrimaryKey: '',
+  joinInOrder: 'JOIN',
   insertIgnore: 'INSERT OR IGNORE',
   jsonRows(alias, columns) {
     const types = { int: 'INTEGER', text: 'TEXT', real: 'REAL' } as const;
