@@ -40,7 +40,7 @@ const FENCED = {
   mysql2: ['entities', 'testkit'],
   'better-sqlite3': ['entities', 'testkit'],
   nats: ['messaging', 'testkit'],
-  pino: ['runtime'],
+  pino: ['runtime', 'testkit'],
 };
 
 const bannedFor = (layer) => Object.keys(FENCED).filter((name) => !FENCED[name].includes(layer));

@@ -1,6 +1,6 @@
-import { TaskStatus } from '@jobmon/contracts';
+import { type TaskStatus } from '@jobmon/contracts';
 import fc from 'fast-check';
-import { Graph, GraphBuilder } from './graph';
+import { type Graph, GraphBuilder } from './graph';
 
 /** A small graph: task ids are 1 … n in one array (or the array named), node ids are task ids plus 1,000. */
 function graphOf(edges: readonly (readonly [number, number])[], statuses: string, arrayOf = (_id: number): number => 7): Graph {
