@@ -23,8 +23,7 @@ import {
 } from '@jobmon/contracts';
 import type { Database, Dialect, Procedure } from '@jobmon/entities';
 import { unknownClusters } from './cluster';
-import type { Call } from './context';
-import type { Room } from './handlers';
+import type { Call, Room } from './context';
 import { News } from './workflow-view';
 
 /** A long poll looks this often without being told anything: a lost event costs time only. */

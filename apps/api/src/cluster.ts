@@ -1,7 +1,7 @@
 /** Clusters with their queues. */
 import { JobmonError, type ClusterView, type listClusters, type ReplyOf, type ResourcesToRegister } from '@jobmon/contracts';
 import type { Database } from '@jobmon/entities';
-import type { Room } from './handlers';
+import type { Room } from './context';
 
 interface QueueRow {
   cluster_id: number;

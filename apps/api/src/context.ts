@@ -1,8 +1,7 @@
 /** What the api is started with, and what a handler is told about the call it answers. */
 import type { Database } from '@jobmon/entities';
-import type { Messenger } from '@jobmon/messaging';
-import type { Config } from '@jobmon/runtime';
-import type { Logger } from '@jobmon/runtime';
+import type { Messenger, Sender } from '@jobmon/messaging';
+import type { Config, Logger } from '@jobmon/runtime';
 
 export interface ApiContext {
   readonly config: {
@@ -14,6 +13,11 @@ export interface ApiContext {
   readonly database: Database;
   /** Every call of `/api/v4` that is no GET must carry it as `Authorization: Bearer <token>`. Not empty. */
   readonly token: string;
+}
+
+/** What every handler of the api is given: the api's context and the way to the other services. */
+export interface Room extends ApiContext {
+  readonly sender: Sender;
 }
 
 /** Nest's name for the context. */

@@ -5,7 +5,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { JobmonError, type registerEdges, type ReplyOf, type RequestOf } from '@jobmon/contracts';
 import type { Database, Procedure } from '@jobmon/entities';
-import type { Room } from './handlers';
+import type { Room } from './context';
 import { refuse } from './task-check';
 import { lockWorkflow, readWorkflow, type WorkflowRow } from './workflow';
 

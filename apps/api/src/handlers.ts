@@ -27,7 +27,7 @@ import {
 import type { Sender } from '@jobmon/messaging';
 import { answerBeat, answerLease, answerReports, findAgents, joinAgent } from './agent';
 import { findClusters } from './cluster';
-import type { ApiContext, Call } from './context';
+import type { ApiContext, Call, Room } from './context';
 import { storeEdges } from './dag';
 import { answerAlive, answerHealth, answerTime } from './service';
 import { submit } from './submit';
@@ -37,11 +37,6 @@ import { findOrMakeTaskTemplate } from './task-template';
 import { findOrMakeTool } from './tool';
 import { findOrMakeWorkflow } from './workflow';
 import { findWorkflow, findWorkflows, follow } from './workflow-view';
-
-/** What every handler of the api is given: the api's context and the way to the other services. */
-export interface Room extends ApiContext {
-  readonly sender: Sender;
-}
 
 /** Answers one parsed request; for a streaming operation, the stream of its values. */
 export type Answer = (request: unknown, call: Call) => unknown;

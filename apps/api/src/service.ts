@@ -1,6 +1,6 @@
 /** What the api answers about itself (spec/http-api-execution.md section 5). */
 import type { getAlive, getHealth, getTime, ReplyOf } from '@jobmon/contracts';
-import type { Room } from './handlers';
+import type { Room } from './context';
 
 /** S1: no look at the database. */
 export function answerAlive(): ReplyOf<typeof getAlive> {

@@ -1,8 +1,7 @@
 /** Submitting: the graph is proven once, then the state machine makes and links a run. */
 import { JobmonError, submitWorkflowRun, type ReplyOf, type RequestOf, type submitWorkflow } from '@jobmon/contracts';
-import type { Call } from './context';
+import type { Call, Room } from './context';
 import { sealGraph } from './dag';
-import type { Room } from './handlers';
 import { readWorkflow } from './workflow';
 
 /**

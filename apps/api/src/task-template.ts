@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { JobmonError, type registerTaskTemplate, type ReplyOf, type RequestOf } from '@jobmon/contracts';
 import type { Dialect, Procedure } from '@jobmon/entities';
-import type { Room } from './handlers';
+import type { Room } from './context';
 import { idsOfNames } from './named-row';
 import { checkText } from './column-limit';
 

@@ -11,7 +11,7 @@ import {
   type TaskView,
 } from '@jobmon/contracts';
 import type { Database, SqlValue } from '@jobmon/entities';
-import type { Room } from './handlers';
+import type { Room } from './context';
 
 /** Rows read at one time for a page. */
 const STEP_ROWS = 500;

@@ -8,7 +8,7 @@
 import type { registerTasks, ReplyOf, RequestOf, TaskToRegister } from '@jobmon/contracts';
 import type { Dialect, Procedure } from '@jobmon/entities';
 import { queuesOf } from './cluster';
-import type { Room } from './handlers';
+import type { Room } from './context';
 import { identityOf } from './identity';
 import { idsOfNames } from './named-row';
 import { checkTasks, readTemplates, refuse, type Template, type Templates } from './task-check';

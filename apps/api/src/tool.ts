@@ -2,7 +2,7 @@
 import type { registerTool, ReplyOf, RequestOf } from '@jobmon/contracts';
 import { JobmonError } from '@jobmon/contracts';
 import type { Dialect, Procedure } from '@jobmon/entities';
-import type { Room } from './handlers';
+import type { Room } from './context';
 
 type Reply = ReplyOf<typeof registerTool>;
 

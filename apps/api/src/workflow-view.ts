@@ -14,8 +14,7 @@ import {
   type WorkflowView,
 } from '@jobmon/contracts';
 import type { Database, SqlValue } from '@jobmon/entities';
-import type { Call } from './context';
-import type { Room } from './handlers';
+import type { Call, Room } from './context';
 
 /** A follower's view is read at most this often, however much happens. */
 const FOLLOW_INTERVAL_MS_MIN = 100;

@@ -9,7 +9,7 @@ import {
 } from '@jobmon/contracts';
 import type { Database, Dialect, Procedure } from '@jobmon/entities';
 import { checkText } from './column-limit';
-import type { Room } from './handlers';
+import type { Room } from './context';
 import { identityOf } from './identity';
 import { idsOfNames } from './named-row';
 

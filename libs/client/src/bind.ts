@@ -23,12 +23,18 @@ import {
 } from './identity';
 import type { Connection } from './send';
 import type { Task, TemplateOfTask } from './task';
-import type { BindOptions, Workflow } from './workflow';
+import type { Workflow } from './workflow';
 
 /** A piece ends with this many tasks, or nodes and edges together, or characters, whichever comes first. */
 const PIECE_TASKS_MAX = 5_000;
 const PIECE_EDGES_MAX = 100_000;
 const PIECE_CHARS_MAX = 4 * 1024 * 1024;
+export interface BindOptions {
+  /** Told after each piece how many tasks and edges of the whole are written. */
+  onBound?: (bound: { tasks: number; of: number }) => void;
+  signal?: AbortSignal;
+}
+
 /** Time for one piece: it may be large, and the server may be busy with others. */
 const PIECE_TIMEOUT_MS = 120_000;
 

@@ -1,10 +1,11 @@
 /** The TypeScript SDK: build a workflow, submit it, follow it; and the HTTP connection that command line and agent share. */
-export { Tool, loginName, type ToolOptions } from './tool';
+export { Tool, type ToolOptions } from './tool';
 export { TaskTemplate, type ArgValue, type TaskArguments, type TaskTemplateOptions } from './task-template';
 export { Task, type TaskOptions } from './task';
 export type { PlaceholderOf } from './command-template';
 export type { ComputeResources } from './compute-resources';
-export { Workflow, type BindOptions, type RunOptions, type SubmitOptions, type WorkflowOptions } from './workflow';
+export type { BindOptions } from './bind';
+export { Workflow, type RunOptions, type SubmitOptions, type WorkflowOptions } from './workflow';
 export {
   progressOf,
   taskCounts,
@@ -18,4 +19,4 @@ export {
 export { printProgress, progressText } from './progress';
 export type { BrokenRule } from './graph';
 export { Connection, isServerUnreachable, type CallOf, type ConnectionOptions, type SendOptions } from './send';
-export { findServer, profilePath, removeProfile, writeProfile, type Profile, type Server } from './profile';
+export { findServer, loginName, profilePath, removeProfile, writeProfile, type Profile, type Server } from './profile';

@@ -5,7 +5,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { chmodSync, closeSync, fstatSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { homedir } from 'node:os';
+import { homedir, userInfo } from 'node:os';
 import path from 'node:path';
 import { getAlive, JobmonError } from '@jobmon/contracts';
 import { Connection, serverUnreachable } from './send';
@@ -155,5 +155,14 @@ function processStart(pid: number): string | null {
     return ['Z', 'X'].includes(fields[0]!) ? null : (fields[19] ?? null);
   } catch {
     return null;
+  }
+}
+
+/** The login name of this process; the number of the user where the system has no name for it. */
+export function loginName(): string {
+  try {
+    return userInfo().username;
+  } catch {
+    return String(process.getuid?.() ?? 'unknown');
   }
 }

@@ -1,9 +1,8 @@
 /** A tool: the name under which templates and workflows of one programme of work stand together, and its defaults. */
-import { userInfo } from 'node:os';
 import { registerTool } from '@jobmon/contracts';
 import type { PlaceholderOf } from './command-template';
 import type { ComputeResources } from './compute-resources';
-import { findServer } from './profile';
+import { findServer, loginName } from './profile';
 import { Connection } from './send';
 import { checkedAttempts } from './task';
 import { TaskTemplate, type TaskTemplateOptions } from './task-template';
@@ -66,14 +65,5 @@ export class Tool {
   async #register(): Promise<number> {
     const connection = await this.connect();
     return (await connection.send(registerTool, { name: this.name })).tool_version_id;
-  }
-}
-
-/** The login name of this process; the number of the user where the system has no name for it. */
-export function loginName(): string {
-  try {
-    return userInfo().username;
-  } catch {
-    return String(process.getuid?.() ?? 'unknown');
   }
 }

@@ -5,12 +5,13 @@
 import { randomUUID } from 'node:crypto';
 import { resolve } from 'node:path';
 import { JobmonError, LIMIT_NONE, listClusters, submitWorkflow, VERSION } from '@jobmon/contracts';
-import { bindWorkflow, type BoundWorkflow } from './bind';
+import { bindWorkflow, type BindOptions, type BoundWorkflow } from './bind';
 import { requestedResources, type ComputeResources, type RequestedResources } from './compute-resources';
 import { graphOf, named, refusal } from './graph';
+import { loginName } from './profile';
 import { printProgress } from './progress';
 import { checkedAttempts, type Task, type TemplateOfTask } from './task';
-import { loginName, type Tool } from './tool';
+import type { Tool } from './tool';
 import { WorkflowRun, type Progress, type WorkflowResult } from './workflow-run';
 
 /** Attempts of a task for which neither it nor its template, workflow or tool says anything. */
@@ -30,12 +31,6 @@ export interface WorkflowOptions {
   defaultClusterName?: string;
   defaultComputeResources?: ComputeResources;
   defaultMaxAttempts?: number;
-}
-
-export interface BindOptions {
-  /** Told after each piece how many tasks and edges of the whole are written. */
-  onBound?: (bound: { tasks: number; of: number }) => void;
-  signal?: AbortSignal;
 }
 
 export interface SubmitOptions extends BindOptions {
