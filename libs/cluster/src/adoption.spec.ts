@@ -8,8 +8,9 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { buildSync } from 'esbuild';
-import { attemptsDirectory, isAlive, look, voidAttempt } from './attempt-folder';
+import { attemptsDirectory, identityOf, isAlive, look, voidAttempt, writeAttempt } from './attempt-folder';
 import { Bench } from './cluster.conformance';
+import { clearLeftovers } from './leftovers';
 
 let bench: Bench;
 beforeEach(() => void (bench = new Bench()));
@@ -88,10 +89,7 @@ describe('an attempt that is found', () => {
     mkdirSync(join(attempts(), '1'), { recursive: true });
     for (const [name, text] of Object.entries(files)) writeFileSync(join(attempts(), '1', name), text);
   };
-  const itself = () => {
-    const stat = readFileSync('/proc/self/stat', 'latin1');
-    return `${process.pid} ${stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]}`;
-  };
+  const itself = () => `${process.pid} ${identityOf(process.pid)?.start_time}`;
 
   it('reported as running, but with nothing in the state directory, is U', async () => {
     bench.open('multiprocess').adopt(bench.assignment(1, 'true', { status: 'R' }));
@@ -103,6 +101,35 @@ describe('an attempt that is found', () => {
     const cluster = bench.open('multiprocess');
     cluster.adopt(bench.assignment(1, 'true', { status: 'R' }));
     cluster.kill(1);
+    expect(await bench.end(1)).toMatchObject({ status: 'U' });
+  });
+
+  it('of an earlier boot is U, and whoever bears its numbers now is left in peace', async () => {
+    const stranger = spawn('/bin/sh', ['-c', 'sleep 300 & exit'], { detached: true, stdio: 'ignore' });
+    await once(stranger, 'exit');
+    const earlier = `${stranger.pid} 5000/00000000`;
+    plant({ started: `${earlier} ${earlier} .\n` });
+    expect(await clearLeftovers(bench.settings.state_directory, new Set())).toEqual({ removed: 1, killed: 0 });
+    const group = -(stranger.pid as number);
+    expect(() => process.kill(group, 0)).not.toThrow();
+    process.kill(group, 'SIGKILL');
+  });
+
+  it('whose launcher died before the command began ends as U when its command ends', async () => {
+    const assignment = bench.assignment(1, 'echo x >ran; while [ ! -e go ]; do sleep 0.05; done');
+    const output = { stdout: join(bench.folder, 'out'), stderr: join(bench.folder, 'err') };
+    await writeAttempt(attempts(), assignment, output);
+    const launcher = spawn('/bin/sh', ['-c', 'exec sleep 300'], { stdio: 'ignore' });
+    const { start_time } = identityOf(launcher.pid as number) as { start_time: string };
+    launcher.kill('SIGKILL');
+    await once(launcher, 'exit');
+    // Its parent is process 1 now, or whoever takes in orphans: that one never ends.
+    const start = `setsid /bin/sh "$0" "$1" "$2" &`;
+    const script = join(attempts(), '1', 'start.sh');
+    spawn('/bin/sh', ['-c', start, script, `${launcher.pid} ${start_time}`, start_time.split('/')[1] as string]);
+    bench.open('multiprocess').adopt(assignment);
+    await bench.running(1);
+    writeFileSync(join(bench.folder, 'go'), '');
     expect(await bench.end(1)).toMatchObject({ status: 'U' });
   });
 

@@ -26,10 +26,23 @@ export function attemptsDirectory(state_directory: string): string {
   return join(state_directory, 'attempts');
 }
 
-/** A process with its start time in clock ticks since boot: both together name one process for as long as the machine is up. */
+/** A process: its number alone is given to others later. */
 export interface ProcessIdentity {
   readonly pid: number;
+  /** `<clock ticks since boot>/<first eight characters of the boot's id>`: with the number it names one process for ever. */
   readonly start_time: string;
+}
+
+/** This boot of the machine: what an earlier one left behind names no process of today. */
+export const BOOT = bootOf('/proc/sys/kernel/random/boot_id');
+
+/** A kernel that tells none has the same one for ever. */
+function bootOf(file: string): string {
+  try {
+    return readFileSync(file, 'latin1').slice(0, 8);
+  } catch {
+    return 'unknown';
+  }
 }
 
 /** What a folder says about its attempt. */
@@ -53,26 +66,24 @@ export interface OutputPaths {
 }
 
 /**
- * The first line of `start.sh`. Everything in it is the shell's own doing but for nothing: no process is started before the
- * command. Field 22 of `/proc/<pid>/stat` is the start time; the fields are counted after the last `)`, since field 2 is a
- * name that may hold anything.
+ * The first line of `start.sh`; `$1` is the launcher's number and start time, `$2` the boot. Everything in it is the shell's
+ * own doing: no process is started before the command. The launcher is not asked for as the parent: one that was killed a
+ * moment ago has left its child to process 1, which never ends. Field 22 of `/proc/<pid>/stat` is the start time; the fields
+ * are counted after the last `)`, since field 2 is a name that may hold anything.
  */
 function stage(assignment: Assignment, output: OutputPaths): string {
   const steps = [
     'set -C',
     'read -r jobmon_a </proc/self/stat',
-    'read -r jobmon_b </proc/$PPID/stat',
-    'set -- ${jobmon_a##*) }',
-    'jobmon_a=${20}',
-    'set -- ${jobmon_b##*) }',
-    `{ printf '%s %s %s %s .\\n' "$$" "$jobmon_a" "$PPID" "\${20}" >"\${0%/*}/started"; } 2>/dev/null || exit 125`,
+    'set -- "$1" "$2" ${jobmon_a##*) }',
+    `{ printf '%s %s/%s %s .\\n' "$$" "\${22}" "$2" "$1" >"\${0%/*}/started"; } 2>/dev/null || exit 125`,
     'set +C',
     'set --',
     `cd ${quoted(assignment.working_directory)} 2>/dev/null || { echo 'working_directory .' >"\${0%/*}/refused"; exit 125; }`,
     `command exec >${quoted(output.stdout)} 2>${quoted(output.stderr)} || { echo 'output .' >"\${0%/*}/refused"; exit 125; }`,
     `export JOBMON_TASK_INSTANCE_ID=${assignment.task_instance_id} JOBMON_TASK_ID=${assignment.task_id}` +
       ` JOBMON_WORKFLOW_ID=${assignment.workflow_id} JOBMON_WORKFLOW_RUN_ID=${assignment.workflow_run_id}`,
-    'unset jobmon_a jobmon_b OLDPWD',
+    'unset jobmon_a OLDPWD',
   ];
   return `${steps.join('; ')}\n`;
 }
@@ -168,24 +179,32 @@ function wordsOf(path: string): string[] | 'absent' | 'cut' {
 }
 
 /** Whether this very process still runs: a process that took over its number, or one that only waits to be reaped, does not count. */
-export function isAlive(process_identity: ProcessIdentity): boolean {
-  let stat: string;
-  try {
-    stat = readFileSync(`/proc/${process_identity.pid}/stat`, 'latin1');
-  } catch {
-    return false;
-  }
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return fields[0] !== 'Z' && fields[0] !== 'X' && fields[19] === process_identity.start_time;
+export function isAlive({ pid, start_time }: ProcessIdentity): boolean {
+  const fields = statOf(pid);
+  return fields !== null && fields[0] !== 'Z' && fields[0] !== 'X' && startTimeOf(fields) === start_time;
 }
 
 /** The identity of a running process, or null. */
 export function identityOf(pid: number): ProcessIdentity | null {
+  const fields = statOf(pid);
+  return fields === null ? null : { pid, start_time: startTimeOf(fields) };
+}
+
+/** Whether a process was of this boot of the machine. */
+export function isOfThisBoot({ start_time }: ProcessIdentity): boolean {
+  return start_time.endsWith(`/${BOOT}`);
+}
+
+/** The fields of a process from the third on, its state; null when there is none of this number. */
+function statOf(pid: number): string[] | null {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
-    const start_time = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
-    return start_time === undefined ? null : { pid, start_time };
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   } catch {
     return null;
   }
+}
+
+function startTimeOf(fields: readonly string[]): string {
+  return `${fields[19]}/${BOOT}`;
 }

@@ -25,6 +25,7 @@ import type { Assignment, AttemptReport } from '@jobmon/contracts';
 import {
   attemptsDirectory,
   identityOf,
+  isOfThisBoot,
   look,
   refusalOf,
   removeAttempt,
@@ -385,9 +386,10 @@ export class Commands implements Cluster {
 
 /**
  * Signals a command's process group. A group may outlive its leader; no new process is given a number that a group bears, so
- * that a leader with another start time means that the group is gone.
+ * that a leader with another start time means that the group is gone. So is each group of an earlier boot.
  */
 export function signalGroup(command: ProcessIdentity, signal: 'SIGINT' | 'SIGKILL'): void {
+  if (!isOfThisBoot(command)) return;
   const leader = identityOf(command.pid);
   if (leader !== null && leader.start_time !== command.start_time) return;
   try {

@@ -10,9 +10,10 @@
  * why files are completed by an end mark instead (see `attempt-folder.ts`).
  */
 import { spawn, type ChildProcess } from 'node:child_process';
+import { BOOT } from './attempt-folder';
 
 /**
- * The launcher's script; `$1` is the folder of the attempts, each line of its input an attempt's id, each line of its output
+ * The launcher's script; `$1` is the folder of the attempts, `$2` the boot, each line of its input an attempt's id, each line of its output
  * `<id> <exit status>`, or `<id> -` when this launcher did not run it.
  *
  * - The command runs in the foreground in a session of its own: a shell starts background commands with SIGINT ignored, and
@@ -26,15 +27,18 @@ import { spawn, type ChildProcess } from 'node:child_process';
  * - End of input: the agent is gone. The command that runs is waited for, requests that are in the pipe are done, then it ends.
  */
 const SCRIPT = `
-read -r self rest </proc/self/stat
+attempts=$1 boot=$2
+read -r stat </proc/self/stat
+set -- \${stat##*) }
+self="\${stat%% *} \${20}/$boot"
 while read -r id; do
-  attempt=$1/$id
-  setsid /bin/sh "$attempt/start.sh" </dev/null >/dev/null
+  attempt=$attempts/$id
+  setsid /bin/sh "$attempt/start.sh" "$self" "$boot" </dev/null >/dev/null
   code=$?
   trap '' PIPE
   pid= waiter=
-  [ -e "$attempt/started" ] && read -r pid start waiter rest <"$attempt/started"
-  if [ "$waiter" = "$self" ]; then
+  [ -e "$attempt/started" ] && read -r pid start waiter <"$attempt/started"
+  if [ "$waiter" = "$self ." ]; then
     if kill -0 "-$pid" 2>/dev/null; then
       [ "$code" -gt 128 ] || kill -TERM "-$pid" 2>/dev/null
       n=0
@@ -77,7 +81,8 @@ export class Launcher {
     log: number,
     private readonly events: LauncherEvents,
   ) {
-    this.child = spawn('/bin/sh', ['-c', SCRIPT, 'jobmon-launcher', attempts], { detached: true, stdio: ['pipe', 'pipe', log] });
+    const args = ['-c', SCRIPT, 'jobmon-launcher', attempts, BOOT];
+    this.child = spawn('/bin/sh', args, { detached: true, stdio: ['pipe', 'pipe', log] });
     this.child.once('error', (error) => this.end(error.message));
     this.child.once('exit', (code, signal) => this.end(signal === null ? `exit status ${code}` : `signal ${signal}`));
     this.child.stdin?.on('error', () => undefined); // EPIPE: 'exit' tells the same.
