@@ -101,6 +101,11 @@ describeOnDatabaseKinds('a database of the Python server', (kind) => {
       { id: 7, twin: 2 },
     ]);
     expect(await database.read('SELECT version_num FROM alembic_version')).toHaveLength(1);
+    const counted = 'SELECT workflow_id, array_id, status, n FROM task_status_count ORDER BY workflow_id, array_id, status';
+    const recounted =
+      'SELECT workflow_id, array_id, status, COUNT(*) AS n FROM task GROUP BY workflow_id, array_id, status ORDER BY 1, 2, 3';
+    expect(await database.read(counted)).toEqual(await database.read(recounted));
+    expect(await database.read(counted)).not.toHaveLength(0);
 
     const fresh = await kind.open();
     try {
