@@ -15,7 +15,15 @@ const COMMAND_BYTES_MAX = 65_535;
 /** A rule of workflows was broken: what the error's details say for programs, beside the sentence for people. */
 export interface BrokenRule {
   readonly rule:
-    'no_tasks' | 'edge_outside' | 'cycle' | 'same_node_args' | 'too_long' | 'no_cluster' | 'unknown_cluster' | 'unknown_queue';
+    | 'no_tasks'
+    | 'edge_outside'
+    | 'cycle'
+    | 'same_node_args'
+    | 'too_long'
+    | 'nul_in_command'
+    | 'no_cluster'
+    | 'unknown_cluster'
+    | 'unknown_queue';
   /** Names of the tasks, at most ten. */
   readonly tasks: readonly string[];
 }
@@ -83,11 +91,12 @@ function checkNodes(tasks: readonly Task[]): void {
       throw refusal('same_node_args', [twin, task], sentence);
     }
     ofTemplate.set(node, task);
-    checkLengths(task);
+    checkTexts(task);
   }
 }
 
-function checkLengths(task: Task): void {
+/** What no column and no command line can hold: the server would refuse it, but only when the workflow is written already. */
+function checkTexts(task: Task): void {
   const { template } = task;
   template.names.forEach((arg, i) => {
     if (task.values[i]!.length > ARG_CHARS_MAX && !template.opArgs.includes(arg)) {
@@ -100,6 +109,10 @@ function checkLengths(task: Task): void {
   const bytes = command.length * 3 > COMMAND_BYTES_MAX ? Buffer.byteLength(command) : 0;
   if (bytes > COMMAND_BYTES_MAX) {
     throw refusal('too_long', [task], `task '${task.name}': the command has ${bytes} bytes, ${COMMAND_BYTES_MAX} is the limit`);
+  }
+  if (command.includes('\0')) {
+    const sentence = `task ${JSON.stringify(task.name)}: the command holds the character NUL, which ends a command line`;
+    throw refusal('nul_in_command', [task], sentence);
   }
 }
 

@@ -31,6 +31,8 @@ test('a missing or misspelt argument does not compile, and is refused where noth
   expect(() => template.createTask({ model: undefined, year: 1 })).toThrow('{model} has no value');
   // @ts-expect-error -- no arguments at all
   expect(() => template.createTask()).toThrow('{model} has no value');
+  // @ts-expect-error -- an object has no text of its own
+  expect(() => template.createTask({ model: {}, year: 1 })).toThrow('the value of {model} is neither text nor number');
   // @ts-expect-error -- what every object inherits is no value
   expect(() => tool.getTaskTemplate('x', '{toString}').createTask({})).toThrow('{toString} has no value');
 });

@@ -63,17 +63,27 @@ export class TaskTemplate<Placeholder extends string = string> {
 
   /**
    * A task of this template. It becomes part of a workflow by `Workflow.addTask`. Throws MALFORMED when a placeholder has no
-   * value, or a value no placeholder (for programs that the compiler has not seen).
+   * value, a value no placeholder, or a value no text (for programs that the compiler has not seen).
    */
   createTask(...[given, options]: TaskArguments<Placeholder>): Task {
     const args = (given ?? {}) as Readonly<Record<string, ArgValue | null | undefined>>;
     const values = this.names.map((arg) => {
       const value = Object.hasOwn(args, arg) ? args[arg] : undefined;
-      if (value === undefined || value === null) throw this.#malformed(`the placeholder {${arg}} has no value`);
+      if (value === undefined || value === null) {
+        throw this.#malformed(`the placeholder {${arg}} has no value`, { rule: 'no_value', placeholder: arg });
+      }
+      if (typeof value === 'object' || typeof value === 'function') {
+        throw this.#malformed(`the value of {${arg}} is neither text nor number nor boolean`, {
+          rule: 'no_text',
+          placeholder: arg,
+        });
+      }
       return String(value);
     });
     for (const arg of Object.keys(args)) {
-      if (!this.names.includes(arg)) throw this.#malformed(`the command has no placeholder {${arg}}`);
+      if (!this.names.includes(arg)) {
+        throw this.#malformed(`the command has no placeholder {${arg}}`, { rule: 'no_placeholder', placeholder: arg });
+      }
     }
     return new Task(this, values, options ?? {});
   }
@@ -112,7 +122,7 @@ export class TaskTemplate<Placeholder extends string = string> {
     }
   }
 
-  #malformed(what: string): JobmonError {
-    return new JobmonError('MALFORMED', `task template '${this.name}': ${what}`);
+  #malformed(what: string, details?: { readonly rule: string; readonly placeholder: string }): JobmonError {
+    return new JobmonError('MALFORMED', `task template '${this.name}': ${what}`, details);
   }
 }

@@ -90,6 +90,12 @@ describe('a workflow is refused before anything is written', () => {
     graphOf([template.createTask({ a: 1, b: 1, c: 'x'.repeat(65_000) })]);
   });
 
+  test('a command that no shell could be given', async () => {
+    const workflow = tool.createWorkflow();
+    workflow.addTask(template.createTask({ a: 1, b: 'x\0y', c: 1 }, { name: 'cut' }));
+    expect(await refused(workflow)).toMatchObject({ rule: 'nul_in_command', tasks: ['cut'] });
+  });
+
   test('a task without a cluster', async () => {
     const bare = new Tool('bare', { connection: nowhere });
     const workflow = bare.createWorkflow();
