@@ -25,9 +25,12 @@ import type { Connection } from './send';
 import type { Task, TemplateOfTask } from './task';
 import type { Workflow } from './workflow';
 
-/** A piece ends with this many tasks, or nodes and edges together, or characters, whichever comes first. */
-const PIECE_TASKS_MAX = 5_000;
-const PIECE_EDGES_MAX = 100_000;
+/**
+ * A piece ends with this many tasks, or nodes and edges together, or characters, whichever comes first. Large enough that its
+ * fixed statements do not count, small enough that reading it holds the server up for a moment only.
+ */
+const PIECE_TASKS_MAX = 2_000;
+const PIECE_EDGES_MAX = 20_000;
 const PIECE_CHARS_MAX = 4 * 1024 * 1024;
 export interface BindOptions {
   /** Told after each piece how many tasks and edges of the whole are written. */

@@ -92,6 +92,30 @@ async function slowestAnswer(duration_ms: number, read: () => Promise<unknown>):
   return worst;
 }
 
+it('many long writes at once leave the event loop a turn after each', async () => {
+  const database = await sqlite.open();
+  try {
+    let turns = 0;
+    let isOver = false;
+    const count = (): void => {
+      turns += 1;
+      if (!isOver) setImmediate(count);
+    };
+    setImmediate(count);
+    const writes = Array.from({ length: 10 }, (_, nth) =>
+      database.write({ label: 'test' }, function* () {
+        yield { sql: 'INSERT INTO tool (name) VALUES (?)', params: [`tool ${nth}`] };
+        for (const until = performance.now() + 12; performance.now() < until;);
+      }),
+    );
+    await Promise.all(writes);
+    isOver = true;
+    expect(turns).toBeGreaterThanOrEqual(9);
+  } finally {
+    await database.drop();
+  }
+});
+
 it('a full disk is answered by a sentence, and nothing of the write is left', async () => {
   const database = await sqlite.open();
   try {

@@ -8,7 +8,7 @@
  */
 import { existsSync, mkdirSync, readSync, openSync, closeSync, renameSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { setTimeout as pause } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as pause } from 'node:timers/promises';
 import { JobmonError } from '@jobmon/contracts';
 import type { Logger } from '@jobmon/runtime';
 import SqliteHandle from 'better-sqlite3';
@@ -25,6 +25,8 @@ const MIGRATION_PATIENCE_MS = 60_000;
 const WRITES_WAITING_MAX = 10_000;
 /** Pause before the lock is tried again: this much plus as much again by chance. */
 const RETRY_PAUSE_MS = 5;
+/** Milliseconds of statements in one turn of the event loop; what comes after them waits for the next one. */
+const TURN_MS_MAX = 10;
 /** Prepared statements kept for each connection; the house has about a hundred constant ones. */
 const STATEMENTS_CACHED_MAX = 500;
 const BATCH_BYTES_MAX = 8 * 1024 * 1024;
@@ -70,6 +72,8 @@ class SqliteDatabase implements Database {
   /** Ends when the last write that was accepted has ended; the next one waits for it. */
   private turn: Promise<unknown> = Promise.resolve();
   private waiting = 0;
+  /** Milliseconds that statements took in this turn of the event loop. */
+  private spent_ms = 0;
   private isClosed = false;
 
   private constructor(
@@ -175,8 +179,10 @@ class SqliteDatabase implements Database {
   /** Runs an attempt again after a short pause for as long as the file is locked by another process and time is left. */
   private async whileBusy<T>(label: string, deadline: number, attempt: () => T): Promise<T> {
     for (;;) {
+      // Nothing here waits for input or output: without this, whoever has much to write would keep the event loop to himself.
+      while (this.spent_ms > TURN_MS_MAX) await nextTurn();
       try {
-        return attempt();
+        return this.timed(attempt);
       } catch (error) {
         if (!isBusy(error)) throw error;
         if (Date.now() >= deadline) {
@@ -192,6 +198,17 @@ class SqliteDatabase implements Database {
       }
       this.counts.retries += 1;
       await pause(RETRY_PAUSE_MS * (1 + Math.random()));
+    }
+  }
+
+  /** Adds what an attempt takes to the account of this turn, which the next one clears. */
+  private timed<T>(attempt: () => T): T {
+    if (this.spent_ms === 0) setImmediate(() => (this.spent_ms = 0));
+    const since = performance.now();
+    try {
+      return attempt();
+    } finally {
+      this.spent_ms += performance.now() - since;
     }
   }
 }
