@@ -180,11 +180,12 @@ describe('ending commands', () => {
 
   it('does not start what was killed while it waited', async () => {
     const cluster = bench.open('sequential');
-    cluster.start(bench.assignment(1, 'sleep 0.5'));
+    cluster.start(bench.assignment(1, 'until [ -e go ]; do sleep 0.05; done'));
     cluster.start(bench.assignment(2, 'echo ran >ran'));
     await bench.running(1);
     cluster.kill(2);
     expect(await bench.end(2)).toMatchObject({ status: 'E', error_description: 'ended by order before it started' });
+    writeFileSync(join(bench.folder, 'go'), '');
     await bench.end(1);
     cluster.start(bench.assignment(3));
     await bench.end(3);
