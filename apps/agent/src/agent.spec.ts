@@ -153,8 +153,9 @@ beforeEach(async () => {
   api = new SmallApi();
   agents = [];
   lines = '';
+  const url = await api.listen();
   settings = {
-    api: { url: await api.listen() },
+    findApi: async () => ({ url }),
     clusters: { sequential: 'sequential', multiprocess: 'multiprocess', dummy: 'dummy' },
     cores: 4,
     state_directory: join(folder, 'state'),
@@ -299,6 +300,50 @@ it('kills everything when a beat says that it is not known, and joins again', as
   api.queue(attempt(2));
   await api.until(() => api.status(2) === 'D');
   expect(api.status(1)).toBe('U');
+});
+
+it('starts nothing beside the remains of what was given away', async () => {
+  api.lease_seconds = 6;
+  startAgent();
+  api.queue(attempt(1, `echo $$ >pid; trap '' INT; sleep 300; sleep 300`));
+  await api.until(() => api.status(1) === 'R');
+  // The server has given the attempt up and forgotten the agent; the task's next attempt waits.
+  Object.assign(api.attempts.get(1) as object, { status: 'U', agent_id: 0 });
+  api.agent_id++;
+  api.queue(attempt(2, '[ ! -e /proc/$(cat pid)/exe ]'));
+  await api.until(() => isOver(2));
+  expect(endOf(2)).toMatchObject({ status: 'D' });
+});
+
+it('looks for the server again at each try to join', async () => {
+  const other = new SmallApi();
+  const otherUrl = await other.listen();
+  let url = (await settings.findApi()).url;
+  try {
+    startAgent({ findApi: async () => ({ url }) });
+    await api.until(() => api.calls.includes('agent.lease'));
+    url = otherUrl;
+    other.queue(attempt(1));
+    api.close();
+    await other.until(() => other.status(1) === 'D');
+  } finally {
+    other.close();
+  }
+});
+
+it('asks before it kills when it was frozen itself for longer than its lease', async () => {
+  api.lease_seconds = 3;
+  startAgent();
+  api.queue(attempt(1, 'while [ ! -e go ]; do sleep 0.05; done'));
+  await api.until(() => api.status(1) === 'R');
+  // Nothing of this process runs meanwhile: neither the agent's guard nor its beats.
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 3_500);
+  const beats = () => api.calls.filter((name) => name === 'agent.beat').length;
+  const before = beats();
+  await api.until(() => beats() >= before + 2);
+  writeFileSync(join(folder, 'go'), '');
+  await api.until(() => isOver(1));
+  expect(api.status(1)).toBe('D');
 });
 
 it('kills what a beat names', async () => {

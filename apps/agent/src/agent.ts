@@ -45,11 +45,17 @@ const ANSWER_MS_MAX = 20_000;
 const WANTED_MAX = 1_000;
 /** An end is sent so often under an id that counts before the agent believes that the server will not take it. */
 const REFUSALS_MAX = 5;
+/** The guard of the lease looks so often; one that comes later than the second figure was frozen with its process. */
+const GUARD_MS = 250;
+const FROZEN_MS = 1_500;
+/** What was killed may need so much longer than its grace until its end is known. */
+const ENDING_MS_MAX = 2_000;
 /** Reports are given so long to leave when the agent stops; what stays is found in the folders at the next start. */
 const FAREWELL_MS_MAX = 3_000;
 
 export interface AgentSettings {
-  readonly api: { readonly url: string; readonly token?: string };
+  /** Where the api answers. Asked at each try to join: a server that was started anew may have another address and token. */
+  readonly findApi: () => Promise<{ readonly url: string; readonly token?: string }>;
   /** Name of the cluster to the type that names its plug-in. */
   readonly clusters: Readonly<Record<string, string>>;
   /** Commands at a time under `multiprocess`. */
@@ -79,7 +85,8 @@ interface Term {
 }
 
 export class Agent {
-  private readonly connection: Connection;
+  /** To the api as it was found at the last try to join. */
+  private connection!: Connection;
   private readonly clusters = new Map<string, Cluster>();
   private readonly known = new Map<number, Known>();
   private readonly outbox = new Outbox();
@@ -92,14 +99,15 @@ export class Agent {
   /** When the last renewal that was answered had been sent, by `performance.now()`. */
   private renewed_ms = 0;
   private isCutOff = false;
+  /** When the guard looked last, and when it last found that it had been frozen. */
+  private guarded_ms = performance.now();
+  private thawed_ms = Number.NEGATIVE_INFINITY;
   private term: Term | null = null;
   /** Terms in a row that ended by a failed lease call. */
   private failedTerms = 0;
   private hasCleared = false;
 
-  constructor(private readonly settings: AgentSettings) {
-    this.connection = new Connection(settings.api);
-  }
+  constructor(private readonly settings: AgentSettings) {}
 
   /**
    * Takes hold of the state directory and begins to join. Throws JobmonError when the directory can't be used or is
@@ -131,7 +139,7 @@ export class Agent {
 
   private async run(): Promise<void> {
     const { signal } = this.stopping;
-    const guard = setInterval(() => this.checkLease(), 250);
+    const guard = setInterval(() => this.checkLease(), GUARD_MS);
     let term: Term | null = null;
     try {
       while (!signal.aborted) {
@@ -159,6 +167,7 @@ export class Agent {
     for (let tried = 1; !this.stopping.signal.aborted; tried++) {
       const sent_ms = performance.now();
       try {
+        this.connection = new Connection(await this.settings.findApi());
         const options = { signal: this.stopping.signal, timeout_ms: ANSWER_MS_MAX, tries_max: 1 };
         const { agent_id, lease_seconds, adopted } = await this.connection.send(registerAgent, request, options);
         this.lease_ms = lease_seconds * 1_000;
@@ -182,8 +191,15 @@ export class Agent {
   private async takeOver(adopted: readonly Assignment[]): Promise<void> {
     const { state_directory, log } = this.settings;
     const own = new Set(adopted.map((assignment) => assignment.task_instance_id));
-    for (const [task_instance_id, known] of this.known) {
-      if (!own.has(task_instance_id)) this.kill(task_instance_id, known, 'the server has given the attempt away');
+    const foreign = [...this.known].filter(([task_instance_id]) => !own.has(task_instance_id));
+    for (const [task_instance_id, known] of foreign) {
+      this.kill(task_instance_id, known, 'the server has given the attempt away');
+    }
+    // The next attempt of such a task may be leased to this very agent: it must not run beside the remains of the one before.
+    const bound_ms = performance.now() + Math.min(KILL_GRACE_MS, this.lease_ms / 6) + ENDING_MS_MAX;
+    while (foreign.some(([, known]) => !known.hasEnded) && performance.now() < bound_ms) {
+      await this.rest(50, this.stopping.signal);
+      if (this.stopping.signal.aborted) return;
     }
     if (!this.hasCleared) {
       const cleared = await clearLeftovers(state_directory, own);
@@ -261,6 +277,8 @@ export class Agent {
       if (signal.aborted) return; // The next registration names what it gave.
       this.failedTerms = 0;
       this.renewed_ms = Math.max(this.renewed_ms, sent_ms);
+      // An answer that lay there while this process was frozen may be of attempts that others have by now.
+      if (performance.now() - this.renewed_ms > (this.lease_ms * 2) / 3) return term.over.abort();
       for (const assignment of assignments) this.take(assignment, (cluster) => cluster.start(assignment));
     } catch (thrown) {
       if (signal.aborted) return;
@@ -369,9 +387,16 @@ export class Agent {
     for (const [task_instance_id, known] of this.known) this.kill(task_instance_id, known, because);
   }
 
-  /** Kills everything when the lease could not be renewed for two thirds of it. */
+  /**
+   * Kills everything when the lease could not be renewed for two thirds of it. A process that was frozen (SIGSTOP, Ctrl-Z) did
+   * not try: what it held may be its own still, so it has a sixth of the lease for the beat that is due.
+   */
   private checkLease(): void {
-    if (this.isCutOff || performance.now() - this.renewed_ms < (this.lease_ms * 2) / 3) return;
+    const now_ms = performance.now();
+    if (now_ms - this.guarded_ms > FROZEN_MS) this.thawed_ms = now_ms;
+    this.guarded_ms = now_ms;
+    if (this.isCutOff || now_ms - this.renewed_ms < (this.lease_ms * 2) / 3 || now_ms - this.thawed_ms < this.lease_ms / 6)
+      return;
     this.isCutOff = true;
     const seconds = Math.round((this.lease_ms * 2) / 3_000);
     this.settings.log.error(

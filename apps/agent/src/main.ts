@@ -13,8 +13,8 @@ async function main(): Promise<void> {
   const { config, warnings } = loadConfig({ env: process.env });
   const log = createLogger({ service: 'agent', level: config.log.level, destination: config.log.file });
   for (const warning of warnings) log.warn(warning);
-  const api = await findServer();
-  const app = await NestFactory.createApplicationContext(agentModule({ config, log, api }), {
+  await findServer(); // Nobody to serve is said at once; one that goes away later is waited for.
+  const app = await NestFactory.createApplicationContext(agentModule({ config, log, findApi: findServer }), {
     logger: false,
     abortOnError: false,
   });

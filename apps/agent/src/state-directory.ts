@@ -1,8 +1,9 @@
 /** One agent at a time in a state directory: attempts are known by their folders there, and two agents would clear each other's. */
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { identityOf, isAlive } from '@jobmon/cluster';
 import { JobmonError } from '@jobmon/contracts';
+import { makeFolder } from '@jobmon/runtime';
 
 /**
  * Makes the folder and holds it for this process until the returned function is called; a holder that died holds nothing.
@@ -12,7 +13,7 @@ export function holdStateDirectory(state_directory: string): () => void {
   const lock = join(state_directory, 'agent.lock');
   const own = identityOf(process.pid) ?? { pid: process.pid, start_time: '' };
   try {
-    mkdirSync(state_directory, { recursive: true, mode: 0o700 });
+    makeFolder(state_directory);
     for (let tried = 0; tried < 3; tried++) {
       try {
         writeFileSync(lock, `${own.pid} ${own.start_time}\n`, { flag: 'wx', mode: 0o600 });

@@ -68,7 +68,8 @@ export async function startHouse({ config, log, without = [], port, onTrouble }:
     const parts: Record<HousePart, () => DynamicModule> = {
       scheduler: () => schedulerModule(context),
       reaper: () => reaperModule(context),
-      agent: () => agentModule({ config, log: log.child({ part: 'agent' }), api: { url, token }, version: VERSION }),
+      agent: () =>
+        agentModule({ config, log: log.child({ part: 'agent' }), findApi: async () => ({ url, token }), version: VERSION }),
     };
     const modules = Object.entries(parts).flatMap(([part, make]) => (without.includes(part as HousePart) ? [] : [make()]));
     const app = await createApp({ ...context, token }, [stateMachineModule(context), ...modules]);

@@ -1,24 +1,51 @@
 /**
  * The reaper as a part of a Nest application: a pass every third of a lease, never two at once. The first pass comes one whole
- * lease after the start: a house that was away could not hear its agents, and an agent that starts with it adopts what runs.
+ * lease after the start: a house that was away could not hear its agents, and an agent that starts with it adopts what runs. So
+ * it is after a pass that came much too late: the process was stopped, or the machine slept, or its clock was set forward.
  */
 import { Module, type BeforeApplicationShutdown, type DynamicModule, type OnApplicationBootstrap } from '@nestjs/common';
 import { reap, type ReaperContext } from './reap';
 
 export type { ReaperContext } from './reap';
 
-class Reaper implements OnApplicationBootstrap, BeforeApplicationShutdown {
+export class Reaper implements OnApplicationBootstrap, BeforeApplicationShutdown {
   private timer: NodeJS.Timeout | null = null;
   private passing: Promise<unknown> | null = null;
 
-  constructor(private readonly context: ReaperContext) {}
+  /** When the last tick was, by a clock that goes on while the machine sleeps. */
+  private ticked_ms = 0;
+
+  /** `clock` answers milliseconds; tests give their own. */
+  constructor(
+    private readonly context: ReaperContext,
+    private readonly clock: () => number = Date.now,
+  ) {}
 
   onApplicationBootstrap(): void {
-    const lease_ms = this.context.config.agent.lease_seconds * 1_000;
+    this.waitForSigns();
+  }
+
+  /** Lets a whole lease pass before the first pass. */
+  private waitForSigns(): void {
+    const { lease_ms } = this;
+    if (this.timer !== null) clearTimeout(this.timer);
     this.timer = setTimeout(() => {
       this.pass();
-      this.timer = setInterval(() => this.pass(), lease_ms / 3);
+      this.ticked_ms = this.clock();
+      this.timer = setInterval(() => this.tick(), lease_ms / 3);
     }, lease_ms);
+  }
+
+  private tick(): void {
+    const silent_ms = this.clock() - this.ticked_ms;
+    this.ticked_ms += silent_ms;
+    if (silent_ms <= (this.lease_ms * 2) / 3) return this.pass();
+    this.context.log.info({ silent_ms }, 'the reaper was away itself and gives all agents a whole lease');
+    this.waitForSigns();
+  }
+
+  private get lease_ms(): number {
+    return this.context.config.agent.lease_seconds * 1_000;
   }
 
   /** Waits for a pass that is under way; its requests end within the messenger's own bound. */

@@ -6,6 +6,7 @@ import { describeOnDatabases, insertWorkflow } from '@jobmon/testkit';
 import type { INestApplicationContext } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { pino } from 'pino';
+import { Reaper } from './module';
 import { reap } from './reap';
 
 const log = pino({ level: 'silent' });
@@ -96,4 +97,33 @@ describeOnDatabases('a pass of the reaper', (database) => {
     expect(counts[0]! + counts[1]!).toBe(50);
     expect(await taskStatuses(workflow_id)).toBe('50 G');
   });
+});
+
+it('gives agents a whole lease again when it was away itself', async () => {
+  let passes = 0;
+  let now = 0;
+  // A database in which every look for silent agents is counted, and nobody is found.
+  const database = { dialect: { now: 'now' }, read: async () => (passes++, []) } as unknown as Database;
+  const context = { config: { agent: { lease_seconds: 3 } }, log, messenger: inProcessMessenger({ log }), database };
+  jest.useFakeTimers();
+  const reaper = new Reaper(context, () => now);
+  const letPass = async (ms: number): Promise<number> => {
+    const before = passes;
+    for (let at = 0; at < ms; at += 100) {
+      now += 100;
+      await jest.advanceTimersByTimeAsync(100);
+    }
+    return passes - before;
+  };
+  try {
+    reaper.onApplicationBootstrap();
+    expect(await letPass(2_900)).toBe(0);
+    expect(await letPass(3_200)).toBe(4);
+    now += 60_000; // The machine sleeps: its clock goes on, its timers do not.
+    expect(await letPass(3_700)).toBe(0);
+    expect(await letPass(2_500)).toBeGreaterThanOrEqual(2);
+  } finally {
+    await reaper.beforeApplicationShutdown();
+    jest.useRealTimers();
+  }
 });
