@@ -40,10 +40,10 @@ function freePort() {
 }
 
 /**
- * Starts a server in `folder` (made if missing) and answers `{url, port, stop()}`. The user of the URL may create and drop
- * databases and users.
+ * Starts a server in `folder` (made if missing) and answers `{url, port, password, pid, stop()}`. The user of the URL may create
+ * and drop databases and users. A server that was killed is started again at its old address by its port and password.
  */
-export async function startMariadb(folder) {
+export async function startMariadb(folder, { port = undefined, password = randomBytes(12).toString('hex') } = {}) {
   if (!find('mariadbd')) install();
   mkdirSync(folder, { recursive: true });
   const user = process.getuid?.() === 0 ? 'root' : userInfo().username;
@@ -57,7 +57,6 @@ export async function startMariadb(folder) {
     );
     if (made.status !== 0) throw new Error(`MariaDB's data folder could not be made: ${made.stderr.trim().split('\n').at(-1)}`);
   }
-  const password = randomBytes(12).toString('hex');
   const init = join(folder, 'init.sql');
   writeFileSync(
     init,
@@ -65,7 +64,7 @@ export async function startMariadb(folder) {
     { mode: 0o600 },
   );
   chmodSync(folder, 0o755);
-  const port = await freePort();
+  port ??= await freePort();
   const output = openSync(log, 'a');
   const server = spawn(
     find('mariadbd'),
@@ -112,5 +111,5 @@ export async function startMariadb(folder) {
     await new Promise((resolve) => setTimeout(resolve, 200));
   }
   rmSync(init);
-  return { url: `mariadb://jobmon:${password}@127.0.0.1:${port}`, port, stop };
+  return { url: `mariadb://jobmon:${password}@127.0.0.1:${port}`, port, password, pid: server.pid, stop };
 }

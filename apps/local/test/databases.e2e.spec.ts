@@ -1,7 +1,6 @@
 /** The whole house on each kind of database. */
 import { WorkflowRun } from '@jobmon/client';
-import { describeOnDatabaseKinds, type DatabaseKind } from '@jobmon/testkit';
-import { buildHouse, HouseProcess, UserFolder } from './house-process';
+import { buildHouse, describeOnDatabaseKinds, HouseProcess, UserFolder, type DatabaseKind } from '@jobmon/testkit';
 import { brokenRules, readWitness, submitWitnessed } from './witnessed-workflow';
 
 const TASKS = 60;

@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { rmSync } from 'node:fs';
 import path from 'node:path';
 import SqliteHandle from 'better-sqlite3';
-import { buildHouse, HouseProcess, until, UserFolder } from './house-process';
+import { buildHouse, HouseProcess, until, UserFolder } from '@jobmon/testkit';
 import { brokenRules, readWitness, submitWitnessed } from './witnessed-workflow';
 
 const TASKS = 60;

@@ -3,9 +3,8 @@ import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'no
 import { createServer, type Server } from 'node:net';
 import path from 'node:path';
 import { findServer } from '@jobmon/client';
-import { MARIADB_URL_VARIABLE } from '@jobmon/testkit';
 import SqliteHandle from 'better-sqlite3';
-import { buildHouse, HouseProcess, UserFolder } from './house-process';
+import { buildHouse, HouseProcess, MARIADB_URL_VARIABLE, UserFolder } from '@jobmon/testkit';
 
 let user: UserFolder;
 const houses: HouseProcess[] = [];

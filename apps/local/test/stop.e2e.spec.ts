@@ -1,7 +1,7 @@
 /** Every way in which a person ends a house while commands run; what runs goes on, and the next start takes it up. */
 import { existsSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
-import { buildHouse, HouseProcess, until, UserFolder } from './house-process';
+import { buildHouse, HouseProcess, until, UserFolder } from '@jobmon/testkit';
 import { brokenRules, readStanding, readWitness, submitWitnessed, type Standing } from './witnessed-workflow';
 
 const TASKS = 120;

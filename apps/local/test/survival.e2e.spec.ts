@@ -1,6 +1,6 @@
 /** `kill -9` of the house in the middle of a run of 300 commands, several times, at random moments. */
 import { setTimeout as pause } from 'node:timers/promises';
-import { buildHouse, HouseProcess, until, UserFolder } from './house-process';
+import { buildHouse, HouseProcess, until, UserFolder } from '@jobmon/testkit';
 import { brokenRules, mostAtOnce, readStanding, readWitness, submitWitnessed, type Standing } from './witnessed-workflow';
 
 const TASKS = 300;

@@ -5,7 +5,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { Tool, type Connection, type Task, type WorkflowRun } from '@jobmon/client';
-import type { UserFolder } from './house-process';
+import type { UserFolder } from '@jobmon/testkit';
 
 export interface Witnessed {
   /** Position of the task. */

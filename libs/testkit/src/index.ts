@@ -1,4 +1,5 @@
 /** What specs share. Imported by specs only. */
 export * from './database';
 export * from './factories';
+export * from './house-process';
 export * from './python-database';
