@@ -6,10 +6,10 @@
  *                                           ├── join_sales ── write_report
  *     make_sales south ── sum_sales south ──┘
  */
-import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { listTasks, taskMachine, type TaskView } from '@jobmon/contracts';
 import { Connection, Tool, type Task, type Workflow, type WorkflowRun } from '@jobmon/client';
+import { makeFolder } from '@jobmon/runtime';
 
 /** The six commands take well under a second each; a machine that needs longer than this has another problem. */
 const SECONDS_MAX = 120;
@@ -36,7 +36,7 @@ export interface DemonstrationResult {
 
 /** Runs the demonstration and tells about it on `out`. Throws JobmonError when the house does not take the workflow. */
 export async function runDemonstration(options: DemonstrationOptions, out: NodeJS.WriteStream): Promise<DemonstrationResult> {
-  mkdirSync(options.working_directory, { recursive: true });
+  makeFolder(options.working_directory);
   const connection = new Connection({ url: options.url, token: options.token });
   const workflow = demonstrationWorkflow(connection);
   const run = await workflow.submit({ workingDirectory: options.working_directory, signal: options.signal });
@@ -139,10 +139,11 @@ function places(run: WorkflowRun, { url, working_directory, database }: Demonstr
 function nextSteps(run: WorkflowRun, tasks: readonly TaskView[], { will_exit }: DemonstrationOptions): string {
   const report = tasks.at(-1)?.task_id ?? 1;
   return [
-    will_exit ? 'Next (after `npm start`, in another terminal):' : 'Next (in another terminal):',
+    will_exit ? 'Next (after `npm start`, in another terminal, in this folder):' : 'Next (in another terminal, in this folder):',
     `  npx jobmon workflow show ${run.workflowId}`,
     `  npx jobmon task log ${report}`,
     '  node tools/run-example.mjs examples/first-workflow.ts',
+    '',
     '',
   ].join('\n');
 }

@@ -5,7 +5,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { chmodSync, closeSync, fstatSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { homedir, userInfo } from 'node:os';
+import { userInfo } from 'node:os';
 import path from 'node:path';
 import { getAlive, JobmonError } from '@jobmon/contracts';
 import { Connection, serverUnreachable } from './send';
@@ -32,7 +32,7 @@ export interface Server {
 
 /** `$XDG_CONFIG_HOME/jobmon/profile.json`, else under `~/.config`. */
 export function profilePath(env: Environment = process.env): string {
-  const config = env.XDG_CONFIG_HOME || path.join(env.HOME || homedir(), '.config');
+  const config = env.XDG_CONFIG_HOME || path.join(env.HOME || userInfo().homedir, '.config');
   return path.join(config, 'jobmon', 'profile.json');
 }
 

@@ -4,11 +4,12 @@
  * lock on a second, empty file beside it, by SQLite's own locking, which the kernel releases with the process. So a lock that
  * a killed process left behind does not exist.
  */
-import { mkdirSync } from 'node:fs';
+import { existsSync, realpathSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { JobmonError } from '@jobmon/contracts';
-import { parseDatabaseUrl } from '@jobmon/runtime';
+import { makeFolder, parseDatabaseUrl } from '@jobmon/runtime';
 import SqliteHandle from 'better-sqlite3';
+import { refuseOtherFiles } from './sqlite';
 
 /**
  * Holds the file of a database address for this process until the returned function is called. An address of a server is not
@@ -21,8 +22,11 @@ export function holdDatabase(url: string): () => void {
   if (address.kind !== 'sqlite') return () => undefined;
   let handle: SqliteHandle.Database | undefined;
   try {
-    mkdirSync(dirname(address.file), { recursive: true, mode: 0o700 });
-    handle = new SqliteHandle(`${address.file}.house`, { timeout: 0 });
+    makeFolder(dirname(address.file));
+    // Nothing is laid beside a file that will be refused, and a file with two names is one file.
+    refuseOtherFiles(address.file);
+    const file = existsSync(address.file) ? realpathSync(address.file) : address.file;
+    handle = new SqliteHandle(`${file}.house`, { timeout: 0 });
     handle.exec('BEGIN EXCLUSIVE');
   } catch (error) {
     handle?.close();

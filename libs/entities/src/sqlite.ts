@@ -6,11 +6,11 @@
  * Other processes may hold the file's write lock. Waiting for it inside SQLite would stop the event loop, so busy_timeout is 0
  * and the writer tries again after a short pause; reads go on meanwhile.
  */
-import { existsSync, mkdirSync, readSync, openSync, closeSync, renameSync, rmSync } from 'node:fs';
+import { accessSync, constants, existsSync, readSync, openSync, closeSync, renameSync, rmSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { setImmediate as nextTurn, setTimeout as pause } from 'node:timers/promises';
 import { JobmonError } from '@jobmon/contracts';
-import type { Logger } from '@jobmon/runtime';
+import { makeFolder, type Logger } from '@jobmon/runtime';
 import SqliteHandle from 'better-sqlite3';
 import { DataSource } from 'typeorm';
 import type { Database, Dialect, Procedure, SqlValue, StatementCounts, StatementResult, WriteOptions } from './database';
@@ -57,6 +57,8 @@ export async function openSqlite(file: string, log: Logger): Promise<Database> {
     makeFolder(dirname(file));
     refuseOtherFiles(file);
     await migrate(file, log);
+    // SQLite opens a file that may only be read without a word, and fails at the first write.
+    accessSync(file, constants.W_OK);
     return await SqliteDatabase.open(file);
   } catch (error) {
     throw explained(error, file);
@@ -232,21 +234,12 @@ class StatementCache {
   }
 }
 
-/** Folder by folder: Node's recursive mkdir never returns on file systems that answer ENOENT to it, as /proc does. */
-function makeFolder(folder: string): void {
-  if (existsSync(folder)) return;
-  makeFolder(dirname(folder));
-  try {
-    mkdirSync(folder, { mode: 0o700 });
-  } catch (error) {
-    // Another process that starts at the same time made it.
-    if (codeOf(error) !== 'EEXIST') throw error;
-  }
-}
-
-/** A file that holds something else must not be taken for an empty database. */
-function refuseOtherFiles(file: string): void {
+/** A file that holds something else must not be taken for an empty database; a pipe would be waited for without end. */
+export function refuseOtherFiles(file: string): void {
   if (!existsSync(file)) return;
+  if (!statSync(file).isFile()) {
+    throw new JobmonError('UNAVAILABLE', `${file} is a folder, a device or a pipe: name a file for the database`);
+  }
   const descriptor = openSync(file, 'r');
   try {
     const header = Buffer.alloc(16);

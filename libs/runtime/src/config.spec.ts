@@ -1,5 +1,5 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { JobmonError } from '@jobmon/contracts';
 import { dataFolder, describeConfig, loadConfig, type ConfigSources } from './config';
@@ -47,6 +47,8 @@ describe('without any setting', () => {
   it('follows XDG_DATA_HOME unless it is relative', () => {
     expect(dataFolder({ XDG_DATA_HOME: '/data', HOME: '/h' })).toBe('/data/jobmon');
     expect(dataFolder({ XDG_DATA_HOME: 'data', HOME: '/h' })).toBe('/h/.local/share/jobmon');
+    // Without a home in the environment it is the one that the system knows, never the working folder.
+    expect(dataFolder({ HOME: '' })).toBe(join(userInfo().homedir, '.local', 'share', 'jobmon'));
   });
 });
 
@@ -176,6 +178,8 @@ describe('an error names key, source and rule', () => {
     ['a section without keys', 'http: 8070\n', "the section 'http' must hold keys"],
     ['a list', '- http\n', 'must hold sections'],
     ['no YAML', 'http: [\n', 'is no YAML'],
+    ['a tab', 'http:\n\tport: 1\n', 'line 2 is no YAML: Tabs are not allowed as indentation'],
+    ['a section without a name', '"": 1\n', "there is no section ''; there are db, http"],
   ])('refuses %s in the file', (_name, text, message) => {
     expect(refusal({ env: { ...env, JOBMON__CONFIG_FILE: yamlFile(text) } })).toContain(message);
   });
@@ -201,7 +205,9 @@ describe('settings that are not ours', () => {
         JOBMON_TEST_MARIADB_URL: 'mariadb://u:p@h/d',
       },
     });
-    expect(warnings).toEqual(['the environment variable JOBMON__HTTP__PROT is no setting of this server']);
+    expect(warnings).toEqual([
+      "the environment variable JOBMON__HTTP__PROT is no setting of this server, did you mean 'http.port'?",
+    ]);
   });
 });
 

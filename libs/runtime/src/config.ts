@@ -5,7 +5,7 @@
  * came from and the rule it breaks.
  */
 import { readFileSync } from 'node:fs';
-import { availableParallelism, homedir } from 'node:os';
+import { availableParallelism, homedir, userInfo } from 'node:os';
 import { join, resolve } from 'node:path';
 import { JobmonError } from '@jobmon/contracts';
 import { isMap, isScalar, LineCounter, parseDocument, type Node } from 'yaml';
@@ -133,8 +133,9 @@ export interface LoadedConfig {
 /** Folder of what the user's own house keeps: `$XDG_DATA_HOME/jobmon`, else `~/.local/share/jobmon`. */
 export function dataFolder(env: ConfigSources['env']): string {
   const base = env['XDG_DATA_HOME'];
-  // The XDG rules tell programs to ignore a relative path there.
-  return join(base !== undefined && base.startsWith('/') ? base : join(env['HOME'] ?? homedir(), '.local', 'share'), 'jobmon');
+  // The XDG rules tell programs to ignore a relative path there. An empty HOME is none; `homedir()` would answer it.
+  const home = env['HOME'] || userInfo().homedir;
+  return join(base !== undefined && base.startsWith('/') ? base : join(home, '.local', 'share'), 'jobmon');
 }
 
 /** A value with the place it came from, told in errors. */
@@ -230,7 +231,8 @@ function environmentLayer(env: ConfigSources['env'], warnings: string[]): Layer 
     if (KEYS.includes(key)) layer.set(key, entry);
     else if (key === DATABASE_ALIAS) {
       if (env['JOBMON__DB__URL'] === undefined) layer.set('db.url', entry);
-    } else if (!isOfPythonClient(key)) warnings.push(`the environment variable ${variable} is no setting of this server`);
+    } else if (!isOfPythonClient(key))
+      warnings.push(`the environment variable ${variable} is no setting of this server${nearest(key, KEYS)}`);
   }
   return layer;
 }
@@ -248,10 +250,10 @@ function fileLayer(path: string | undefined, problems: string[]): Layer {
     );
   }
   const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines });
+  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
   const at = (node: unknown): string => `${path} line ${lines.linePos((node as Node).range?.[0] ?? 0).line}`;
   for (const error of document.errors)
-    problems.push(`${path} line ${lines.linePos(error.pos[0]).line} is no YAML: ${error.code}`);
+    problems.push(`${path} line ${lines.linePos(error.pos[0]).line} is no YAML: ${error.message}`);
   if (document.errors.length > 0 || document.contents === null) return layer;
   if (!isMap(document.contents)) {
     problems.push(`${at(document.contents)} must hold sections: 'http:' with indented keys below it`);
@@ -287,11 +289,13 @@ function ruleOf(issue: z.core.$ZodIssue): string {
   return issue.message;
 }
 
-/** `, did you mean 'http.port'?` when one of the names is at most three edits away. */
+/** `, did you mean 'http.port'?` when one of the names is at most three edits away and the half of it stands. */
 function nearest(name: string, names: readonly string[]): string {
   const distances = names.map((candidate) => ({ candidate, distance: editDistance(name, candidate) }));
   const [best] = distances.sort((a, b) => a.distance - b.distance);
-  return best !== undefined && best.distance <= 3 ? `, did you mean '${best.candidate}'?` : `; there are ${names.join(', ')}`;
+  return best !== undefined && best.distance <= Math.min(3, name.length / 2)
+    ? `, did you mean '${best.candidate}'?`
+    : `; there are ${names.join(', ')}`;
 }
 
 function editDistance(from: string, to: string): number {

@@ -1,5 +1,6 @@
 /** What every process needs before it does its own work: its settings, its log, and an orderly end. */
 export * from './config';
 export * from './database-url';
+export * from './folder';
 export * from './logging';
 export * from './shutdown';

@@ -55,6 +55,11 @@ it('leaves addresses without a password as they are', () => {
   expect(hidePasswords('see http://127.0.0.1:8070/api and a@b')).toBe('see http://127.0.0.1:8070/api and a@b');
 });
 
+it('loses lines on a full disk, and throws nothing into the work', () => {
+  const log = createLogger({ service: 'local', level: 'info', destination: '/dev/full' });
+  for (let n = 0; n < 3; n++) expect(() => log.info('lost')).not.toThrow();
+});
+
 it('appends to a file, in a folder that need not exist', () => {
   const folder = mkdtempSync(join(tmpdir(), 'jobmon-log-'));
   const file = join(folder, 'deep', 'jobmon.log');

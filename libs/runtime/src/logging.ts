@@ -2,8 +2,10 @@
  * Log lines: JSON, one per line, to standard output or a file, by pino. A request id ties the lines of one request together:
  * make a child logger with `log.child({ request_id })`. Tokens and passwords are struck out where they are known to stand.
  */
+import { dirname, resolve } from 'node:path';
 import { pino, stdTimeFunctions, type Logger, type LoggerOptions } from 'pino';
 import type { Config } from './config';
+import { makeFolder } from './folder';
 
 export type { Logger } from 'pino';
 
@@ -21,6 +23,9 @@ const SECRETS = ['authorization', 'cookie', 'token', 'password', '["set-cookie"]
   return [name, `*${member}`, `*.*${member}`, `*.*.*${member}`];
 });
 
+/** Lines that could not be written wait for the next one; beyond this they are dropped. */
+const BYTES_WAITING_MAX = 1024 * 1024;
+
 /** `scheme://user:password@host` anywhere in a text; databases' own errors repeat their address. */
 const PASSWORD_IN_ADDRESS = /(\b[a-z][a-z0-9+]*:\/\/[^\s:@/]*:)[^\s@]+@/gi;
 
@@ -29,6 +34,7 @@ export function hidePasswords(text: string): string {
   return text.replace(PASSWORD_IN_ADDRESS, '$1***@');
 }
 
+/** Throws the file system's error when the file can't be opened. */
 export function createLogger(settings: LoggerSettings): Logger {
   const options: LoggerOptions = {
     level: settings.level,
@@ -42,6 +48,10 @@ export function createLogger(settings: LoggerSettings): Logger {
   };
   const { destination } = settings;
   if (typeof destination === 'object') return pino(options, destination);
+  if (destination !== undefined) makeFolder(dirname(resolve(destination)));
   // Written at once, not from a buffer: what was said before a kill -9 can be read after it.
-  return pino(options, pino.destination({ dest: destination ?? 1, sync: true, mkdir: true }));
+  const file = pino.destination({ dest: destination ?? 1, sync: true, maxLength: BYTES_WAITING_MAX });
+  // A full disk or a closed pipe loses lines; it must not throw into the work that is being told about.
+  file.on('error', () => undefined);
+  return pino(options, file);
 }
