@@ -198,6 +198,27 @@ describeOnDatabases('agents', (database) => {
     });
   });
 
+  it('passes on what went silent and what was ordered to stop, which ends when its end is reported', async () => {
+    const run = await makeRun(2, 'gil');
+    await run.queue();
+    const former = await join('gil');
+    const { assignments } = await lease(former.agent_id, 2);
+    const ids = assignments.map((assignment: Json) => assignment.task_instance_id) as number[];
+    await report(former.agent_id, { task_instance_id: ids[0], status: 'R' }, { task_instance_id: ids[1], status: 'R' });
+    await database().write({ label: 'test.end' }, function* () {
+      yield { sql: `UPDATE task_instance SET status = 'T' WHERE id = ?`, params: [ids[0] as number] };
+      yield { sql: `UPDATE task_instance SET status = 'K' WHERE id = ?`, params: [ids[1] as number] };
+    });
+    const { agent_id, adopted } = await join('gil', { process_id: 18 });
+    expect(adopted.map((a: Json) => [a.task_instance_id, a.status])).toEqual([
+      [ids[0], 'T'],
+      [ids[1], 'K'],
+    ]);
+    expect((await ok(served, 'POST', `/api/v4/agents/${agent_id}/beat`, { running: ids })).kill).toEqual([ids[1]]);
+    const ends = ids.map((task_instance_id, at) => ({ task_instance_id, status: at === 0 ? 'D' : 'U' }));
+    expect((await report(agent_id, ...ends)).statuses).toEqual(['D', 'F']);
+  });
+
   it('lists agents that live and those that ended lately', async () => {
     const { agent_id: former } = await join('hal', { clusters: ['dummy', 'sequential'], any_user: true });
     const { agent_id } = await join('hal');

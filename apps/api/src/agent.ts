@@ -21,7 +21,7 @@ import {
   type ReplyOf,
   type RequestOf,
 } from '@jobmon/contracts';
-import type { Database, Dialect, Procedure } from '@jobmon/entities';
+import { instancesByStatus, type Database, type Dialect, type Procedure } from '@jobmon/entities';
 import { unknownClusters } from './cluster';
 import type { Call, Room } from './context';
 import { News } from './workflow-view';
@@ -78,7 +78,11 @@ function* join(
   const marks = former.map(() => '?').join(', ');
   yield { sql: `UPDATE agent SET ended_date = ${dialect.now} WHERE id IN (${marks})`, params: former };
   // Without a lock: a lease begins with its agent's row, which is locked here, so nothing can be added to what they hold.
-  const held = yield { sql: `${HELD} AND ti.agent_id IN (${marks}) ORDER BY ti.id`, params: former };
+  const { sql, params } = instancesByStatus('held', 'ti.id', HELD_STATUSES, {
+    sql: `${LIVE_SERVER_RUN} AND ti.agent_id IN (${marks})`,
+    params: former,
+  });
+  const held = yield { sql: `SELECT id FROM ${sql} ORDER BY id`, params };
   const task_instance_ids = (held.rows as { id: number }[]).map(({ id }) => id);
   for (let from = 0; from < task_instance_ids.length; from += PIECE_ROWS_MAX) {
     const ids = task_instance_ids.slice(from, from + PIECE_ROWS_MAX);
@@ -90,10 +94,10 @@ function* join(
   return { agent_id, task_instance_ids };
 }
 
-/** Attempts that agents hold, found through the live server runs, since agent_id has no index. */
-const HELD = `SELECT ti.id AS id FROM workflow_run r
-  JOIN task_instance ti ON ti.workflow_run_id = r.id AND ti.status IN ('I', 'O', 'R')
-  WHERE r.driver = 'server' AND r.status IN (${LIVE_WORKFLOW_RUN_STATUSES.map((status) => `'${status}'`).join(', ')})`;
+/** What an agent may still have to do with: T is heard of again, and K must be stopped and told so. */
+const HELD_STATUSES = ['I', 'O', 'R', 'T', 'K'];
+/** Attempts that agents hold are found through the live server runs, since agent_id has no index. */
+const LIVE_SERVER_RUN = `wr.driver = 'server' AND wr.status IN (${LIVE_WORKFLOW_RUN_STATUSES.map((status) => `'${status}'`).join(', ')})`;
 
 /** What an agent needs to start each instance, in the order of the ids. */
 async function readAssignments(database: Database, ids: readonly number[]): Promise<Assignment[]> {
@@ -222,7 +226,7 @@ export async function answerBeat(
   const kill: number[] = [];
   const sql = `SELECT given.id AS id FROM ${database.dialect.jsonRows('given', { id: 'int' })}
                  LEFT JOIN task_instance ti ON ti.id = given.id
-                WHERE ti.id IS NULL OR ti.agent_id IS NULL OR ti.agent_id <> ? OR ti.status NOT IN ('I', 'O', 'R')`;
+                WHERE ti.id IS NULL OR ti.agent_id IS NULL OR ti.agent_id <> ? OR ti.status NOT IN ('I', 'O', 'R', 'T')`;
   for (let from = 0; from < running.length; from += PIECE_ROWS_MAX) {
     const piece = running.slice(from, from + PIECE_ROWS_MAX).map((id) => ({ id }));
     for (const { id } of await database.read<{ id: number }>(sql, [JSON.stringify(piece), agent_id])) kill.push(id);

@@ -160,18 +160,22 @@ export async function sealGraph(database: Database, workflow: WorkflowRow): Prom
   });
 }
 
-/** Node to task of a workflow, read in pages by primary key. */
+/** Node to task of a workflow, read array by array: their index ends in the primary key, so no page sorts or passes by anything. */
 async function readTaskNodes(database: Database, workflow_id: number): Promise<Map<number, number>> {
   const nodes = new Map<number, number>();
-  for (let after = 0; ;) {
-    const rows = await database.read<{ id: number; node_id: number }>(
-      `SELECT id, node_id FROM task WHERE workflow_id = ? AND id > ? ORDER BY id LIMIT ${PAGE_ROWS}`,
-      [workflow_id, after],
-    );
-    for (const { id, node_id } of rows) nodes.set(node_id, id);
-    if (rows.length < PAGE_ROWS) return nodes;
-    after = (rows[rows.length - 1] as { id: number }).id;
+  const arrays = await database.read<{ id: number }>('SELECT id FROM array WHERE workflow_id = ?', [workflow_id]);
+  for (const array of arrays) {
+    for (let after = 0, isLast = false; !isLast;) {
+      const rows = await database.read<{ id: number; node_id: number }>(
+        `SELECT id, node_id FROM task WHERE array_id = ? AND id > ? ORDER BY id LIMIT ${PAGE_ROWS}`,
+        [array.id, after],
+      );
+      for (const { id, node_id } of rows) nodes.set(node_id, id);
+      isLast = rows.length < PAGE_ROWS;
+      after = rows.at(-1)?.id ?? after;
+    }
   }
+  return nodes;
 }
 
 async function readNames(database: Database, task_ids: readonly number[]): Promise<string[]> {

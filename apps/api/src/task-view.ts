@@ -15,6 +15,8 @@ import type { Room } from './context';
 
 /** Rows read at one time for a page. */
 const STEP_ROWS = 500;
+/** Arrays looked through in one statement. */
+const ARRAYS_AT_ONCE = 100;
 /** A page of long commands ends early, so that no answer outgrows the memory. */
 const PAGE_BYTES_MAX = 8 * 1024 * 1024;
 /** Characters of an error in a list; the whole text is with the task itself. */
@@ -41,23 +43,56 @@ export async function findTasks(
 ): Promise<ReplyOf<typeof listTasks>> {
   const [workflow] = await database.read('SELECT id FROM workflow WHERE id = ?', [workflow_id]);
   if (workflow === undefined) throw new JobmonError('NOT_FOUND', `there is no workflow ${workflow_id}`);
+  const arrays = await database.read<{ id: number }>('SELECT id FROM array WHERE workflow_id = ? ORDER BY id', [workflow_id]);
   const tasks: TaskView[] = [];
   let bytes = 0;
   let last = after;
   while (tasks.length < limit && bytes < PAGE_BYTES_MAX) {
     const size = Math.min(STEP_ROWS, limit - tasks.length);
-    const params: SqlValue[] = [workflow_id, last];
-    if (status !== undefined) params.push(status);
-    const rows = await database.read<TaskRow>(
-      `${TASK} WHERE t.workflow_id = ? AND t.id > ?${status === undefined ? '' : ' AND t.status = ?'} ORDER BY t.id LIMIT ${size}`,
-      params,
-    );
+    const ids = await idsAfter(database, { workflow_id, arrays: arrays.map(({ id }) => id), after: last, status, size });
+    if (ids.length === 0) return { tasks, next: null };
+    const rows = await database.read<TaskRow>(`${TASK} WHERE t.id IN (${ids.map(() => '?').join(', ')}) ORDER BY t.id`, ids);
     tasks.push(...(await viewsOf(database, rows)));
     if (rows.length < size) return { tasks, next: null };
     last = (rows[rows.length - 1] as TaskRow).task_id;
     bytes += rows.reduce((sum, row) => sum + row.command.length, 0);
   }
   return { tasks, next: last };
+}
+
+interface Page {
+  readonly workflow_id: number;
+  readonly arrays: readonly number[];
+  readonly after: number;
+  readonly status: string | undefined;
+  readonly size: number;
+}
+
+/**
+ * The ids of the next tasks of a workflow, ascending: the first ones of each array by its index, which ends in the primary key, and of
+ * the tasks that older programs left without an array; of all these the lowest. By workflow alone each page would sort all of them.
+ */
+async function idsAfter(database: Database, { workflow_id, arrays, after, status, size }: Page): Promise<number[]> {
+  const hasStatus = status === undefined ? '' : ' AND status = ?';
+  const pick = (owner: string): string =>
+    `SELECT * FROM (SELECT id FROM task WHERE ${owner} AND id > ?${hasStatus} ORDER BY id LIMIT ${size})`;
+  let ids: number[] = [];
+  for (let from = 0; from === 0 || from < arrays.length; from += ARRAYS_AT_ONCE) {
+    const some = arrays.slice(from, from + ARRAYS_AT_ONCE);
+    const branches = [
+      ...some.map(() => pick('array_id = ?')),
+      ...(from === 0 ? [pick('workflow_id = ? AND array_id IS NULL')] : []),
+    ];
+    const params = [...some, ...(from === 0 ? [workflow_id] : [])].flatMap((owner): SqlValue[] => [
+      owner,
+      after,
+      ...(status === undefined ? [] : [status]),
+    ]);
+    const sql = branches.map((branch, at) => `${branch} AS part_${at}`).join(' UNION ALL ');
+    const found = await database.read<{ id: number }>(`SELECT id FROM (${sql}) AS tasks ORDER BY id LIMIT ${size}`, params);
+    ids = [...ids, ...found.map(({ id }) => id)].sort((a, b) => a - b).slice(0, size);
+  }
+  return ids;
 }
 
 /** Adds to each task what its latest attempt tells: its time and its newest error. */

@@ -217,6 +217,25 @@ describeOnDatabases('workflows', (database) => {
     expect((await ok(served, 'GET', `/api/v4/workflows/${workflow_id}/tasks?status=D`)).tasks).toEqual([]);
   });
 
+  it('lists tasks by id, whatever array they are of, and those that an older program left without one', async () => {
+    const { workflow_id, task_ids } = await makeWorkflow(served, template, 'arrays', 7);
+    await database().write({ label: 'test.arrays' }, function* () {
+      const { insert_id } = yield {
+        sql: `INSERT INTO array (name, task_template_version_id, workflow_id, max_concurrently_running) VALUES ('other', 2000000, ?, 1)`,
+        params: [workflow_id],
+      };
+      yield { sql: 'UPDATE task SET array_id = ? WHERE id IN (?, ?)', params: [insert_id, task_ids[1]!, task_ids[5]!] };
+      yield { sql: 'UPDATE task SET array_id = NULL WHERE id = ?', params: [task_ids[3]!] };
+    });
+    const listed: number[] = [];
+    for (let after: number | null = 0; after !== null;) {
+      const page: Json = await ok(served, 'GET', `/api/v4/workflows/${workflow_id}/tasks?limit=2&after=${after}`);
+      listed.push(...page.tasks.map((task: Json) => task.task_id));
+      after = page.next;
+    }
+    expect(listed).toEqual(task_ids);
+  });
+
   it('streams each change of a workflow until its run has ended', async () => {
     const bound = await makeWorkflow(served, template, 'followed', 1);
     const seen = new Stream(served, `/api/v4/workflows/${bound.workflow_id}/events`);

@@ -14,7 +14,7 @@ import {
   type RequestOf,
   type TaskInstanceStatus,
 } from '@jobmon/contracts';
-import { idList, lockRows, type Dialect, type Procedure } from '@jobmon/entities';
+import { idList, instancesByStatus, lockRows, type Dialect, type Procedure } from '@jobmon/entities';
 import { ascending, Transition, type Asker, type ChangedTasks } from './transition';
 
 /** Most instances in one lease: more than one agent can start at once, and still one short transaction. */
@@ -196,15 +196,12 @@ export interface Expired {
 export function* expire(dialect: Dialect, writer: string, request: RequestOf<typeof expireAgent>): Procedure<Expired> {
   const agent = yield* lockAgent(dialect, request.agent_id);
   if (!agent.is_silent) return { reply: { ended: 0, remaining: false }, changed: [] };
-  const letters = (all: readonly string[]): string => all.map((letter) => `'${letter}'`).join(',');
-  const held = yield {
-    sql:
-      'SELECT ti.id FROM workflow_run AS wr JOIN task_instance AS ti ON ti.workflow_run_id = wr.id ' +
-      `AND ti.status IN (${letters(Object.keys(ENDS_AT))}) ` +
-      `WHERE wr.status IN (${letters(LIVE_WORKFLOW_RUN_STATUSES)}) AND wr.driver = '${Driver.SERVER}' AND ti.agent_id = ? ` +
-      `LIMIT ${EXPIRE_ROWS_MAX + 1}`,
+  const live = LIVE_WORKFLOW_RUN_STATUSES.map((letter) => `'${letter}'`).join(',');
+  const owned = instancesByStatus('held', 'ti.id', Object.keys(ENDS_AT), {
+    sql: `wr.status IN (${live}) AND wr.driver = '${Driver.SERVER}' AND ti.agent_id = ?`,
     params: [agent.id],
-  };
+  });
+  const held = yield { sql: `SELECT id FROM ${owned.sql} LIMIT ${EXPIRE_ROWS_MAX + 1}`, params: owned.params };
   const ids = (held.rows as { id: number }[]).map(({ id }) => id);
   if (ids.length <= EXPIRE_ROWS_MAX) {
     // With the last piece and not before: a reaper that ends between two pieces must find this agent again.

@@ -29,7 +29,7 @@ import { Lane } from './lane';
 import { queue } from './task';
 import { applyReports, fitReport, instanceOf, type Report, type ReportReply } from './task-instance';
 import type { ChangedTasks } from './transition';
-import { beat, move, submit, type RunStanding } from './workflow-run';
+import { areAllTasksDone, beat, move, submit, type RunStanding } from './workflow-run';
 
 export interface StateMachineContext {
   readonly log: Logger;
@@ -138,15 +138,19 @@ export class StateMachine {
   }
 
   submitWorkflowRun(request: RequestOf<typeof submitWorkflowRun>): Promise<Outcome<ReplyOf<typeof submitWorkflowRun>>> {
-    return this.runErrand(`workflow ${request.workflow_id}`, 'workflow_run.submit', () =>
-      submit(this.context.database.dialect, request),
+    return this.runErrand(
+      `workflow ${request.workflow_id}`,
+      'workflow_run.submit',
+      () => () => submit(this.context.database.dialect, request),
     );
   }
 
   moveWorkflowRun(request: RequestOf<typeof moveWorkflowRun>): Promise<Outcome<ReplyOf<typeof moveWorkflowRun>>> {
-    return this.runErrand(`run ${request.workflow_run_id}`, 'workflow_run.move', () =>
-      move(this.context.database.dialect, request),
-    );
+    const { database } = this.context;
+    return this.runErrand(`run ${request.workflow_run_id}`, 'workflow_run.move', async () => {
+      const areTasksDone = request.to === 'D' && (await areAllTasksDone(database, request.workflow_run_id));
+      return () => move(database.dialect, request, areTasksDone);
+    });
   }
 
   beatWorkflowRuns(request: RequestOf<typeof beatWorkflowRuns>): Promise<Outcome<ReplyOf<typeof beatWorkflowRuns>>> {
@@ -180,10 +184,10 @@ export class StateMachine {
   private runErrand(
     turn: string,
     label: string,
-    procedure: () => Procedure<RunStanding>,
+    prepare: () => (() => Procedure<RunStanding>) | Promise<() => Procedure<RunStanding>>,
   ): Promise<Outcome<RunStanding['reply']>> {
     return this.errand(this.workflowWide, turn, async () => {
-      const done = await this.context.database.write({ label }, procedure);
+      const done = await this.context.database.write({ label }, await prepare());
       if (done.is_changed) {
         this.context.messenger.publish(workflowRunChanged, { workflow_id: done.workflow_id, ...done.reply });
       }

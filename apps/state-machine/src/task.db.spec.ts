@@ -1,5 +1,6 @@
 /** Queueing on both databases: batches and steps, limits, repeats, refusals. */
-import { LIMIT_NONE, taskQueued } from '@jobmon/contracts';
+import { LIMIT_NONE, LIVE_TASK_INSTANCE_STATUSES, taskQueued } from '@jobmon/contracts';
+import { instancesByStatus } from '@jobmon/entities';
 import { describeOnDatabases, insertWorkflow } from '@jobmon/testkit';
 import { countTasks, execute, expectTruth, historyOf, replies, startMachine } from '../test/started-machine';
 
@@ -97,6 +98,18 @@ describeOnDatabases('task.queue', (database) => {
     await execute(database(), "UPDATE task_instance SET status = 'D' WHERE id = ?", [instance!.id]);
     const [second] = replies([await machine.queueTasks(request)]);
     expect(second?.held_back).toEqual([made.task_ids[0]]);
+  });
+
+  test('the look for live instances passes by those that have ended', async () => {
+    if (database().dialect.name !== 'mariadb') return;
+    const made = await insertWorkflow(database(), { tasks: 2_000, task_status: 'D', instance_status: 'D' });
+    const live = instancesByStatus('live', 'ti.array_id', LIVE_TASK_INSTANCE_STATUSES, {
+      sql: 'wr.workflow_id = ?',
+      params: [made.workflow_id],
+    });
+    const plan = await database().read<{ table: string; ref: string }>(`EXPLAIN SELECT COUNT(*) FROM ${live.sql}`, live.params);
+    const looks = plan.filter(({ table }) => table === 'ti').map(({ ref }) => ref.replace(/\w+\.wr\.id/, 'run'));
+    expect(looks).toEqual(LIVE_TASK_INSTANCE_STATUSES.map(() => 'run,const'));
   });
 
   test('two callers at once do not exceed a limit (race 56)', async () => {

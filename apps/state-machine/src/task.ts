@@ -15,7 +15,7 @@ import {
   type RequestOf,
   type TaskStatus,
 } from '@jobmon/contracts';
-import { idList, lockRows, updateRows, type Dialect, type Procedure } from '@jobmon/entities';
+import { idList, instancesByStatus, lockRows, updateRows, type Dialect, type Procedure } from '@jobmon/entities';
 import { insertHistory, TaskStatusCounts } from './record';
 import { ascending, guarded } from './transition';
 
@@ -134,14 +134,12 @@ function* withinLimits(
 ): Procedure<{ taken: ReadyTask[]; heldBack: number[] }> {
   const hasLimit = run.limit < LIMIT_NONE || [...arrayLimits.values()].some((limit) => limit < LIMIT_NONE);
   if (!hasLimit || ready.length === 0) return { taken: [...ready], heldBack: [] };
-  const live = yield {
-    sql:
-      'SELECT ti.array_id, COUNT(*) AS n FROM workflow_run AS wr JOIN task_instance AS ti ON ti.workflow_run_id = wr.id ' +
-      `AND ti.status IN (${LIVE_TASK_INSTANCE_STATUSES.map((letter) => `'${letter}'`).join(',')}) ` +
-      'WHERE wr.workflow_id = ? GROUP BY ti.array_id',
+  const live = instancesByStatus('live', 'ti.array_id', LIVE_TASK_INSTANCE_STATUSES, {
+    sql: 'wr.workflow_id = ?',
     params: [run.workflow_id],
-  };
-  const counts = new Map((live.rows as { array_id: number; n: number }[]).map((row) => [row.array_id, Number(row.n)]));
+  });
+  const read = yield { sql: `SELECT array_id, COUNT(*) AS n FROM ${live.sql} GROUP BY array_id`, params: live.params };
+  const counts = new Map((read.rows as { array_id: number; n: number }[]).map((row) => [row.array_id, Number(row.n)]));
   let total = [...counts.values()].reduce((sum, n) => sum + n, 0);
   const taken: ReadyTask[] = [];
   const heldBack: number[] = [];

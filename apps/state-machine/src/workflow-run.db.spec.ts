@@ -109,6 +109,20 @@ describeOnDatabases('workflow_run', (database) => {
     ]);
   });
 
+  test.each([
+    ['the last of many', "status = 'F'"],
+    ['one that an older program left without an array', "status = 'F', array_id = NULL"],
+  ])('D waits for every task: %s', async (_, change) => {
+    const made = await insertWorkflow(database(), { tasks: 5_002, task_status: 'D' });
+    const { machine } = startMachine(database());
+    const { workflow_run_id } = made;
+    const last = made.task_ids.at(-1) as number;
+    await execute(database(), `UPDATE task SET ${change} WHERE id = ?`, [last]);
+    expect(replies([await machine.moveWorkflowRun({ workflow_run_id, to: 'D' })])).toEqual([{ workflow_run_id, status: 'R' }]);
+    await execute(database(), "UPDATE task SET status = 'D' WHERE id = ?", [last]);
+    expect(replies([await machine.moveWorkflowRun({ workflow_run_id, to: 'D' })])).toEqual([{ workflow_run_id, status: 'D' }]);
+  });
+
   test('neither half moves when the other cannot (race 41), and a client run is left alone', async () => {
     const { machine } = startMachine(database());
     const torn = await insertWorkflow(database(), { run_status: 'R', workflow_status: 'H', task_status: 'D' });

@@ -20,7 +20,7 @@ import {
   type WorkflowRunStatus,
   type WorkflowStatus,
 } from '@jobmon/contracts';
-import { idList, lockRows, type Dialect, type Procedure } from '@jobmon/entities';
+import { idList, instancesByStatus, lockRows, type Database, type Dialect, type Procedure } from '@jobmon/entities';
 import { wellFormed } from './text';
 import { ascending, guarded } from './transition';
 
@@ -95,12 +95,8 @@ export function* submit(dialect: Dialect, request: RequestOf<typeof submitWorkfl
     const standing = workflowMachine.states[workflow.status].label;
     throw new JobmonError('CONFLICT', `workflow ${id} is ${standing}, from where no run can be linked`);
   }
-  const left = yield {
-    sql:
-      'SELECT COUNT(*) AS n FROM workflow_run AS wr JOIN task_instance AS ti ON ti.workflow_run_id = wr.id ' +
-      `AND ti.status IN (${letters(LIVE_TASK_INSTANCE_STATUSES)}) WHERE wr.workflow_id = ?`,
-    params: [id],
-  };
+  const unended = instancesByStatus('live', 'ti.id', LIVE_TASK_INSTANCE_STATUSES, { sql: 'wr.workflow_id = ?', params: [id] });
+  const left = yield { sql: `SELECT COUNT(*) AS n FROM ${unended.sql}`, params: unended.params };
   const attempts = Number((left.rows as { n: number }[])[0]?.n ?? 0);
   if (attempts > 0) throw new JobmonError('CONFLICT', `${attempts} attempts of an earlier run of workflow ${id} have not ended`);
   return yield* insertRun(dialect, request, workflow.status, follows);
@@ -138,9 +134,13 @@ function* insertRun(
 
 /**
  * Moves a server run and its workflow. Refused, with what stands as the answer: a run that a client drives, a step that either
- * table lacks, D while a task is not D, E while an instance is live.
+ * table lacks, D while a task is not D (`areAllTasksDone`, asked before), E while an instance is live.
  */
-export function* move(dialect: Dialect, request: RequestOf<typeof moveWorkflowRun>): Procedure<RunStanding> {
+export function* move(
+  dialect: Dialect,
+  request: RequestOf<typeof moveWorkflowRun>,
+  areTasksDone: boolean,
+): Procedure<RunStanding> {
   const id = request.workflow_run_id;
   const [owner] = (yield { sql: 'SELECT workflow_id FROM workflow_run WHERE id = ?', params: [id] }).rows as {
     workflow_id: number;
@@ -159,7 +159,7 @@ export function* move(dialect: Dialect, request: RequestOf<typeof moveWorkflowRu
   const path = run.driver === Driver.SERVER ? pathOf(run.status, request.to) : null;
   const follows = path && followedBy(workflow.status, path);
   if (path === null || follows === null) return standing(run.status);
-  if (request.to === 'D' && (yield* hasUndoneTask(owner.workflow_id))) return standing(run.status);
+  if (request.to === 'D' && !areTasksDone) return standing(run.status);
   if (request.to === 'E' && (yield* hasLiveInstance(id))) return standing(run.status);
 
   yield* guarded(`workflow_run ${run.status}→${request.to}`, 1, {
@@ -177,9 +177,37 @@ export function* move(dialect: Dialect, request: RequestOf<typeof moveWorkflowRu
   return standing(request.to);
 }
 
-function* hasUndoneTask(workflowId: number): Procedure<boolean> {
-  const read = yield { sql: "SELECT 1 AS found FROM task WHERE workflow_id = ? AND status <> 'D' LIMIT 1", params: [workflowId] };
-  return read.rows.length > 0;
+/** Tasks looked at in one statement. */
+const PAGE_ROWS = 5_000;
+
+/**
+ * Whether every task of a run's workflow is D. Asked without locks and before the run is moved, a page at a time: under the lock it
+ * would hold up everybody who queues, and on SQLite the event loop, for as long as a million rows take. The answer holds until the
+ * move: while a run is live no task leaves D, and a submitted workflow gets no more tasks.
+ */
+export async function areAllTasksDone(database: Database, runId: number): Promise<boolean> {
+  const arrays = await database.read<{ id: number }>(
+    'SELECT a.id FROM workflow_run AS wr JOIN array AS a ON a.workflow_id = wr.workflow_id WHERE wr.id = ? ORDER BY a.id',
+    [runId],
+  );
+  for (const { id } of arrays) {
+    for (let after: number | null = 0; after !== null;) {
+      const [page] = await database.read<{ tasks: number; last: number | null; done: number | null }>(
+        "SELECT COUNT(*) AS tasks, MAX(id) AS last, SUM(CASE WHEN status = 'D' THEN 1 ELSE 0 END) AS done " +
+          `FROM (SELECT id, status FROM task WHERE array_id = ? AND id > ? ORDER BY id LIMIT ${PAGE_ROWS}) AS page`,
+        [id, after],
+      );
+      const { tasks, last, done } = page as { tasks: number; last: number | null; done: number | null };
+      if (Number(done ?? 0) < Number(tasks)) return false;
+      after = Number(tasks) === PAGE_ROWS ? last : null;
+    }
+  }
+  const strays = await database.read(
+    'SELECT 1 AS found FROM workflow_run AS wr JOIN task AS t ON t.workflow_id = wr.workflow_id AND t.array_id IS NULL ' +
+      "WHERE wr.id = ? AND t.status <> 'D' LIMIT 1",
+    [runId],
+  );
+  return strays.length === 0;
 }
 
 function* hasLiveInstance(runId: number): Procedure<boolean> {

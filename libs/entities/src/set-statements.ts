@@ -1,6 +1,6 @@
 /**
- * The three shapes of set-based statement that the write path is made of: rows locked by primary key, rows updated from one
- * JSON parameter, and rows listed by id. They differ between the two databases in word order only, and that difference
+ * The shapes of set-based statement that the write path is made of: rows locked by primary key, rows updated from one
+ * JSON parameter, rows listed by id, and instances of runs found by their status. They differ between the two databases in word order only, and that difference
  * ends here.
  */
 import type { Dialect, SqlValue, Statement } from './database';
@@ -57,4 +57,23 @@ export function updateRows(
     sql: `UPDATE ${given} ${dialect.joinInOrder} ${table}${dialect.byPrimaryKey} ON ${table}.id = given.id SET ${set} WHERE ${update.where}`,
     params,
   };
+}
+
+/**
+ * The instances `ti` in these statuses of the runs `wr` that a condition names, as a derived table `alias` with the columns of
+ * `select`: a branch for each status, its parameters those of the condition again. With `status IN (…)` in the join MariaDB looks up the
+ * run alone and reads all instances that it ever had.
+ */
+export function instancesByStatus(
+  alias: string,
+  select: string,
+  statuses: readonly string[],
+  where: { readonly sql: string; readonly params: readonly SqlValue[] },
+): { readonly sql: string; readonly params: SqlValue[] } {
+  const branches = statuses.map(
+    (letter) =>
+      `SELECT ${select} FROM workflow_run AS wr JOIN task_instance AS ti ON ti.workflow_run_id = wr.id AND ti.status = '${letter}' ` +
+      `WHERE ${where.sql}`,
+  );
+  return { sql: `(${branches.join(' UNION ALL ')}) AS ${alias}`, params: statuses.flatMap(() => [...where.params]) };
 }
