@@ -90,7 +90,13 @@ export async function createApp(context: ApiContext, modules: readonly DynamicMo
   const root: DynamicModule = { module: ProcessModule, imports: [apiModule(context), ...modules] };
   const options = { bodyParser: false, abortOnError: false, logger: new NestLog(context.log) };
   const app = await NestFactory.create<NestFastifyApplication>(root, adapter, options);
-  await app.init();
+  try {
+    await app.init();
+  } catch (error) {
+    // Services that were started already would go on, and keep the process from its end.
+    await app.close();
+    throw error;
+  }
   return app;
 }
 

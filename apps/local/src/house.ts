@@ -44,6 +44,13 @@ export interface House {
 const PORT_DEFAULT = 8070;
 /** Ports tried after it before giving up. */
 const PORTS_MAX = 200;
+/** Ports that `fetch` and browsers refuse to call (Fetch standard, "bad port"): nobody would reach the house there. */
+const PORTS_NOT_CALLED: ReadonlySet<number> = new Set([
+  1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95, 101, 102, 103, 104, 109, 110, 111, 113,
+  115, 117, 119, 123, 135, 137, 139, 143, 161, 179, 389, 427, 465, 512, 513, 514, 515, 526, 530, 531, 532, 540, 548, 554, 556,
+  563, 587, 601, 636, 989, 990, 993, 995, 1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061, 6000, 6566, 6665, 6666, 6667,
+  6668, 6669, 6679, 6697, 10080,
+]);
 
 /**
  * Starts the house and answers when it listens. Whatever was begun is undone when it fails.
@@ -125,13 +132,19 @@ function reachableName(host: string): string {
  */
 async function choosePort(host: string, given: number | undefined): Promise<number> {
   if (given !== undefined) {
+    if (PORTS_NOT_CALLED.has(given)) {
+      throw new JobmonError(
+        'MALFORMED',
+        `port ${given} belongs to another protocol, and clients refuse to call it: name another`,
+      );
+    }
     const port = await probe(host, given);
     if (port === null) throw portInUse(given);
     return port;
   }
   const first = 10_000 + (process.pid % 30_000);
   for (const candidate of [PORT_DEFAULT, ...Array.from({ length: PORTS_MAX }, (_, next) => first + next)]) {
-    const port = await probe(host, candidate);
+    const port = PORTS_NOT_CALLED.has(candidate) ? null : await probe(host, candidate);
     if (port !== null) return port;
   }
   throw new JobmonError('CONFLICT', `no free port from ${first} to ${first + PORTS_MAX - 1}: name one by --port`);

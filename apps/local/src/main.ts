@@ -41,10 +41,15 @@ function flagsOf(args: readonly string[]): ServeFlags {
   if (port !== undefined && !(/^\d{1,5}$/.test(port) && Number(port) <= 65_535)) {
     throw new JobmonError('MALFORMED', `--port must be a whole number from 0 to 65535, not '${port}'`);
   }
+  const parts = without === undefined ? [] : partsOf(without);
+  if (values.exit === true && values.demonstration !== true) throw new JobmonError('MALFORMED', '--exit needs --demonstration');
+  if (values.demonstration === true && (parts.includes('agent') || parts.includes('scheduler'))) {
+    throw new JobmonError('MALFORMED', 'the demonstration needs the agent and the scheduler: leave --without away');
+  }
   return {
     ...rest,
     ...(port === undefined ? {} : { port: Number(port) }),
-    ...(without === undefined ? {} : { without: partsOf(without) }),
+    ...(without === undefined ? {} : { without: parts }),
   };
 }
 

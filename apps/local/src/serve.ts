@@ -6,15 +6,16 @@
  * the demonstration), and to standard output as JSON otherwise, where what is said to people goes to standard error.
  */
 import { createHash } from 'node:crypto';
-import { mkdirSync, renameSync, statSync } from 'node:fs';
+import { renameSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { removeProfile, profilePath, writeProfile, type Profile } from '@jobmon/client';
+import { findServer, removeProfile, profilePath, writeProfile, type Profile } from '@jobmon/client';
 import { JobmonError } from '@jobmon/contracts';
 import {
   createLogger,
   dataFolder,
   describeDatabase,
   loadConfig,
+  makeFolder,
   onShutdown,
   parseDatabaseUrl,
   type Config,
@@ -61,7 +62,10 @@ export async function serve(flags: ServeFlags, env: Environment = process.env): 
   try {
     const { config, warnings } = loadHouseConfig(flags, env);
     const { log, say } = openOutput(config, flags, env);
-    for (const warning of warnings) log.warn(warning);
+    for (const warning of warnings) {
+      log.warn(warning);
+      say(`Warning: ${warning}`);
+    }
     const forget = onShutdown(
       (signal) => {
         if (signal === 'SIGINT')
@@ -73,7 +77,10 @@ export async function serve(flags: ServeFlags, env: Environment = process.env): 
     const onTrouble = (sentence: string | null): void =>
       say(sentence === null ? 'The database can be written again.' : `Warning: ${sentence}.`);
     house = await startHouse({ config, log, without: flags.without, onTrouble });
+    const former = await formerServer(env);
     profile = publish(house, env);
+    if (former !== undefined)
+      say(`Your programs find this server from now on, no longer the one at ${former}, which goes on serving.`);
     say(`Jobmon serves at ${house.url} (documentation: ${house.url}/api/docs, database: ${shown(config)})`);
     if (flags.demonstration !== true) return await forever();
 
@@ -89,7 +96,8 @@ export async function serve(flags: ServeFlags, env: Environment = process.env): 
     // A signal stops the house under the demonstration's feet; the end is under way already.
     if (ending.signal.aborted) return await forever();
     await stop();
-    process.stderr.write(`Error: ${error instanceof JobmonError ? error.message : ((error as Error).stack ?? String(error))}\n`);
+    const { message, stack } = error as Error;
+    process.stderr.write(`Error: ${env.JOBMON_DEBUG === '1' ? stack : message.replaceAll('\n', ' ')}\n`);
     return 1;
   }
 }
@@ -125,16 +133,16 @@ const shown = (config: Config): string => describeDatabase(parseDatabaseUrl(conf
 function openOutput(config: Config, flags: ServeFlags, env: Environment): { log: Logger; say: (sentence: string) => void } {
   const isWatched = process.stdout.isTTY || flags.demonstration === true;
   const file = config.log.file ?? (isWatched ? join(dataFolder(env), 'jobmon.log') : undefined);
-  if (file !== undefined) makeRoom(file);
-  const log = createLogger({ service: 'local', level: config.log.level, destination: file });
+  const log = openLog(config, file);
   const out = file === undefined ? process.stderr : process.stdout;
   return { log, say: (sentence) => void out.write(`${sentence}\n`) };
 }
 
-function makeRoom(file: string): void {
+function openLog(config: Config, file: string | undefined): Logger {
   try {
-    mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
-    if ((statSync(file, { throwIfNoEntry: false })?.size ?? 0) > LOG_BYTES_MAX) renameSync(file, `${file}.old`);
+    const bytes = file === undefined ? 0 : (statSync(file, { throwIfNoEntry: false })?.size ?? 0);
+    if (bytes > LOG_BYTES_MAX) renameSync(file!, `${file}.old`);
+    return createLogger({ service: 'local', level: config.log.level, destination: file });
   } catch (error) {
     throw new JobmonError(
       'UNAVAILABLE',
@@ -143,8 +151,18 @@ function makeRoom(file: string): void {
   }
 }
 
+/** Where another living house of this user is found until now: that of another database. */
+async function formerServer(env: Environment): Promise<string | undefined> {
+  try {
+    return (await findServer({ env: { ...env, JOBMON__HTTP__SERVICE_URL: undefined } })).url;
+  } catch {
+    return undefined;
+  }
+}
+
 function publish(house: House, env: Environment): Profile {
   try {
+    makeFolder(dirname(profilePath(env)));
     return writeProfile(house, env);
   } catch (error) {
     throw new JobmonError(

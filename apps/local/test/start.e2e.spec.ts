@@ -1,5 +1,6 @@
 /** What a start does with ports, files and databases as it finds them; whatever is wrong is one sentence, and nothing is half made. */
-import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import path from 'node:path';
 import { findServer } from '@jobmon/client';
@@ -63,6 +64,10 @@ describe('ports', () => {
     occupant.close();
   });
 
+  it.each([1, 6000, 10_080])('refuses port %i, which no client would call', async (port) => {
+    expect(await refusal(['--port', String(port)])).toContain('clients refuse to call it');
+  });
+
   it('refuses to listen where others reach it, unless that is asked for', async () => {
     expect(await refusal(['--host', '0.0.0.0', '--port', '0'])).toContain('could run commands as this user');
     const house = await start('--host', '0.0.0.0', '--port', '0', '--open');
@@ -71,6 +76,24 @@ describe('ports', () => {
 
   it('refuses a setting that breaks a rule, naming where it came from', async () => {
     expect(await refusal([], { JOBMON__HTTP__PORT: 'abc' })).toMatch(/http\.port.*JOBMON__HTTP__PORT.*whole number/);
+  });
+
+  it.each([
+    ['a log file', { JOBMON__LOG__FILE: '/sys' }, 'the log file /sys'],
+    ['a log file below a folder that cannot be', { JOBMON__LOG__FILE: '/proc/nobody/here.log' }, 'the log file /proc/nobody'],
+    ['a data folder', { XDG_DATA_HOME: '/proc/nobody/here' }, 'the database /proc/nobody/here'],
+    ['a configuration folder', { XDG_CONFIG_HOME: '/proc/nobody/here', JOBMON__LOG__LEVEL: 'warn' }, 'the client profile /proc/'],
+    ["an agent's folder", { JOBMON__AGENT__STATE_DIRECTORY: '/proc/nobody/here' }, "the agent's folder /proc/nobody/here"],
+  ])('refuses %s that cannot be made, and ends', async (_what, env, sentence) => {
+    expect(await refusal(['--port', '0'], env)).toContain(sentence);
+  });
+
+  it('refuses flags that would do nothing, or wait for what is left out', async () => {
+    for (const args of [['--exit'], ['--demonstration', '--without', 'agent']]) {
+      const house = new HouseProcess(user, args);
+      expect(await house.ended).toBe(2);
+      expect(house.stderr).toMatch(/^Error: (--exit needs|the demonstration needs)/);
+    }
   });
 });
 
@@ -89,6 +112,15 @@ describe('the client profile', () => {
     expect(existsSync(user.profileFile)).toBe(false);
   }, 60_000);
 
+  it('is taken over by a second house on another database, which says so, and stays with it', async () => {
+    const first = await start('--port', '0');
+    const second = await start('--port', '0', '--db', `sqlite:${user.path}/second.sqlite`);
+    expect(second.stderr).toContain(`no longer the one at ${first.url}`);
+    expect((await findServer({ env: user.env })).url).toBe(second.url);
+    expect(await first.end('SIGTERM')).toBe(0);
+    expect((await findServer({ env: user.env })).url).toBe(second.url);
+  }, 60_000);
+
   it('is a reason not to start when it cannot be written', async () => {
     expect(await refusal(['--port', '0'], { XDG_CONFIG_HOME: '/sys/jobmon' })).toContain('the client profile /sys/jobmon');
   });
@@ -99,14 +131,21 @@ describe('the database', () => {
     expect(await refusal(['--port', '0', '--db', 'sqlite:/sys/jobmon/jobmon.sqlite'])).toContain('/sys/jobmon/jobmon.sqlite');
   });
 
+  it('is refused when it is a pipe', async () => {
+    const pipe = path.join(user.path, 'pipe');
+    spawnSync('mkfifo', [pipe]);
+    expect(await refusal(['--port', '0', '--db', `sqlite:${pipe}`])).toContain('is a folder, a device or a pipe');
+  });
+
   it.each([
     ['something else', Buffer.from('this is no database, it is a letter\n'.repeat(200))],
     ['a damaged database', Buffer.concat([Buffer.from('SQLite format 3\0'), Buffer.alloc(8_192, 0x5a)])],
-  ])('is refused when its file holds %s, and the file is left as it was', async (_what, content) => {
+  ])('is refused when its file holds %s, and the file is left as it was', async (what, content) => {
     mkdirSync(path.dirname(user.databaseFile), { recursive: true });
     writeFileSync(user.databaseFile, content);
     expect(await refusal(['--port', '0'])).toContain('is damaged or no SQLite database');
     expect(readFileSync(user.databaseFile).equals(content)).toBe(true);
+    if (what === 'something else') expect(readdirSync(user.data)).toEqual(['jobmon.sqlite']);
   });
 
   it('is refused when a newer version has migrated it', async () => {
@@ -124,6 +163,12 @@ describe('the database', () => {
     expect(await second.ended).toBe(1);
     expect(second.stderr).toContain('another Jobmon server uses the database');
     expect((await findServer({ env: user.env })).url).toBe(first.url);
+    // The same file by another name.
+    const link = path.join(user.path, 'link.sqlite');
+    symlinkSync(user.databaseFile, link);
+    const third = new HouseProcess(user, ['--port', '0', '--db', `sqlite:${link}`]);
+    expect(await third.ended).toBe(1);
+    expect(third.stderr).toContain('another Jobmon server uses the database');
     await first.end('SIGKILL');
     await start('--port', '0');
   }, 60_000);
