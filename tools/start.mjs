@@ -6,7 +6,7 @@
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { setUp, SetupError } from './setup.mjs';
+import { setUp } from './setup.mjs';
 
 const main = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..', 'dist', 'apps', 'local', 'main.js');
 try {
@@ -17,10 +17,6 @@ try {
   process.argv = [process.execPath, main, '--demonstration', ...process.argv.slice(2)];
   createRequire(import.meta.url)(main);
 } catch (error) {
-  console.error(
-    error instanceof SetupError || (error instanceof Error && error.message.startsWith('could not build'))
-      ? error.message
-      : error,
-  );
+  console.error(error instanceof Error ? error.message : error);
   process.exitCode = 1;
 }

@@ -7,10 +7,16 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startMariadb } from './mariadb.mjs';
-import { setUp } from './setup.mjs';
+import { setUp, SetupError } from './setup.mjs';
 
 const isCi = process.env.CI === 'true';
-await setUp();
+try {
+  setUp();
+} catch (error) {
+  console.error(error instanceof SetupError ? error.message : error);
+  console.log('0 passed, 1 failed, 0 skipped');
+  process.exit(1);
+}
 
 const folder = mkdtempSync(join(tmpdir(), 'jobmon-test-'));
 const results = join(folder, 'results.json');
