@@ -78,7 +78,7 @@ export function readWitness(folder: string): Witnessed[] {
 /** Binds and submits; position p has the name `task_p`. Called again after a failure, it finds what was written before. */
 export async function submit(connection: Connection, round: number, folder: string, isFailing: boolean): Promise<WorkflowRun> {
   const tool = new Tool('chaos', { connection, defaultClusterName: 'multiprocess' });
-  const workflow = tool.createWorkflow({ name: `chaos ${round}` });
+  const workflow = tool.createWorkflow({ name: `chaos ${round}`, workflowArgs: `round ${round}` });
   const template = tool.getTaskTemplate('witness', COMMAND);
   const tasks: Task[] = [];
   for (let position = 0; position < TASKS; position += 1) {

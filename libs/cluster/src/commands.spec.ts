@@ -1,5 +1,6 @@
 /** What only real processes show: hard commands, ends by signals and orders, and what is left behind. */
-import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { AttemptReport } from '@jobmon/contracts';
 import { Bench } from './cluster.conformance';
@@ -149,6 +150,34 @@ describe('where output goes', () => {
     expect(existsSync(join(bench.folder, 'gone'))).toBe(false);
     cluster.start(bench.assignment(2));
     expect(await bench.end(2)).toMatchObject({ status: 'D' });
+  });
+});
+
+describe('a full disk for the output', () => {
+  const isRoot = process.getuid?.() === 0;
+  (isRoot ? it : it.skip)(`fails the attempt with the reason${isRoot ? '' : ': only root can mount a small disk'}`, async () => {
+    const disk = join(bench.folder, 'disk');
+    mkdirSync(disk);
+    const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'jobmon-test', disk], { encoding: 'utf8' });
+    if (mounted.status !== 0) return console.log(`no small disk can be mounted here: ${mounted.stderr}`);
+    try {
+      const cluster = bench.open('sequential');
+      const to = { requested_resources: { stdout: disk, stderr: disk } };
+      cluster.start(bench.assignment(1, 'head -c 5000000 /dev/zero', to));
+      expect(await bench.end(1)).toMatchObject({
+        status: 'E',
+        exit_code: 1,
+        error_description: `the command ended with exit status 1; the disk of its output folder ${disk} is full`,
+      });
+      // The house goes on: with others at once, and there when there is room again.
+      cluster.start(bench.assignment(2, 'echo x'));
+      expect(await bench.end(2)).toMatchObject({ status: 'D' });
+      rmSync(join(disk, 'task.1.out'));
+      cluster.start(bench.assignment(3, 'echo x', to));
+      expect(await bench.end(3)).toMatchObject({ status: 'D', stdout_log: 'x\n' });
+    } finally {
+      spawnSync('umount', ['-l', disk]);
+    }
   });
 });
 

@@ -18,7 +18,7 @@
  */
 import { closeSync, mkdirSync, openSync, statSync, truncateSync } from 'node:fs';
 import { constants as fsConstants } from 'node:fs';
-import { access, mkdir, open, stat } from 'node:fs/promises';
+import { access, mkdir, open, stat, statfs } from 'node:fs/promises';
 import { constants as osConstants } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { Assignment, AttemptReport } from '@jobmon/contracts';
@@ -33,6 +33,7 @@ import {
   wallclockOf,
   writeAttempt,
   type Finding,
+  type OutputPaths,
   type ProcessIdentity,
 } from './attempt-folder';
 import { KILL_GRACE_MS, type Cluster, type ClusterSettings } from './cluster';
@@ -364,9 +365,11 @@ export class Commands implements Cluster {
     if (found.is === 'unclaimed' || found.is === 'void' || found.is === 'cut') return { task_instance_id, ...end };
     const output = outputPathsOf(held.assignment);
     const [stdout_log, stderr_log] = await Promise.all([readTail(output.stdout), readTail(output.stderr)]);
+    const full = end.status === 'E' ? await fullFolderOf(output) : null;
     return {
       task_instance_id,
       ...end,
+      ...(full === null ? {} : { error_description: `${end.error_description}; the disk of its output folder ${full} is full` }),
       process_group_id: found.command.pid,
       ...output,
       stdout_log,
@@ -412,6 +415,15 @@ async function makeFolder(folder: string, working_directory: string): Promise<vo
     if (!is.isDirectory()) throw new Error(`the working directory can't be used: ${working_directory} is no directory`);
     await mkdir(folder, { recursive: true });
   }
+}
+
+/** The folder of an output whose disk has no room left: a command that fails on one can't say so itself. */
+async function fullFolderOf(output: OutputPaths): Promise<string | null> {
+  for (const folder of new Set([dirname(output.stdout), dirname(output.stderr)])) {
+    const disk = await statfs(folder).catch(() => null);
+    if (disk !== null && (process.getuid?.() === 0 ? disk.bfree : disk.bavail) === 0) return folder;
+  }
+  return null;
 }
 
 /** `exit status 3`, or with the signal that a status over 128 stands for. */
