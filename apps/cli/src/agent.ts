@@ -5,7 +5,10 @@ import { output, printRecord, printTable, type Shape } from './print';
 import { ask } from './server';
 
 export function addAgentCommands(jobmon: Command): void {
-  const agent = jobmon.command('agent').description('Agents: they start commands where a cluster is.');
+  const agent = jobmon
+    .command('agent')
+    .description('Agents: they start commands where a cluster is.')
+    .addHelpText('after', '\nExample:\n  jobmon agent list');
   agent
     .command('list')
     .description('Agents that are alive or ended within the last day.')

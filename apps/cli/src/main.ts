@@ -14,9 +14,12 @@ import { addWorkflowCommands } from './workflow';
 
 function program(): Command {
   // Subcommands take these settings over when they are made.
-  const jobmon = new Command('jobmon').exitOverride().showSuggestionAfterError().helpCommand(false);
+  const jobmon = new Command('jobmon').exitOverride().showSuggestionAfterError().version(`jobmon ${VERSION}`);
   jobmon.configureHelp({ helpWidth: Math.min(process.stdout.columns ?? 80, 100) });
-  jobmon.configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'Error: ')) });
+  jobmon.configureOutput({
+    outputError: (text, write) =>
+      write(text.replace(/^error: (command-argument value)?/, (_, value) => (value ? 'Error: the value' : 'Error: '))),
+  });
   jobmon.description('Look at workflows, and start a server on this machine.');
   jobmon.addHelpText(
     'after',
@@ -40,6 +43,7 @@ JOBMON__HTTP__SERVICE_URL (and JOBMON__HTTP__TOKEN).`,
     .command('version')
     .description('The version of this program.')
     .addOption(output())
+    .addHelpText('after', '\nExample:\n  jobmon version -o json')
     .action(({ output: shape }: { output: 'table' | 'json' }) => {
       if (shape === 'json') printRecord({ version: VERSION });
       else process.stdout.write(`jobmon ${VERSION}\n`);

@@ -18,7 +18,10 @@ import { ask, parseCount, parseId } from './server';
 const PAGE_MAX = 1_000;
 
 export function addTaskCommands(jobmon: Command): void {
-  const task = jobmon.command('task').description('Tasks: the commands of a workflow.');
+  const task = jobmon
+    .command('task')
+    .description('Tasks: the commands of a workflow.')
+    .addHelpText('after', '\nExamples:\n  jobmon task list 7\n  jobmon task log 12');
   const words = `${Object.values(taskMachine.states)
     .map(({ label }) => label)
     .join(', ')}; FATAL is ERROR_FATAL`;
@@ -136,7 +139,7 @@ async function log(
   const number = attempt ?? instances.length;
   const instance = instances[number - 1];
   if (instance === undefined) {
-    const have = instances.length === 0 ? 'was not started yet' : `has ${instances.length} attempts, not ${number}`;
+    const have = instances.length === 0 ? 'was not started yet' : `has no attempt ${number}: the latest is ${instances.length}`;
     throw new JobmonError('NOT_FOUND', `task ${task_id} (${oneLine(task.name)}) ${have}`);
   }
   if (shape === 'json') {

@@ -10,14 +10,17 @@ import {
 import { printProgress, progressOf, progressText, taskCounts, workflowStatusLabel } from '@jobmon/client';
 import type { Command } from 'commander';
 import { Exit, TimedOut } from './failure';
-import { output, printFields, printRecord, printTable, type Shape } from './print';
+import { oneLine, output, printFields, printRecord, printTable, type Shape } from './print';
 import { ask, connect, parseCount, parseId } from './server';
 
 /** Workflows of one answer of the api. */
 const PAGE_MAX = 500;
 
 export function addWorkflowCommands(jobmon: Command): void {
-  const workflow = jobmon.command('workflow').description('Workflows: graphs of tasks.');
+  const workflow = jobmon
+    .command('workflow')
+    .description('Workflows: graphs of tasks.')
+    .addHelpText('after', '\nExamples:\n  jobmon workflow list\n  jobmon workflow show 7');
   workflow
     .command('list')
     .description('Workflows, newest first.')
@@ -52,7 +55,8 @@ async function list({ limit, user, output: shape }: { limit: number; user?: stri
     before = page.next;
   }
   if (shape === 'json') return printRecord(workflows);
-  if (workflows.length === 0) process.stderr.write('There are no workflows yet.\n');
+  if (workflows.length === 0)
+    process.stderr.write(`There are no workflows${user === undefined ? ' yet' : ` of ${oneLine(user)}`}.\n`);
   printTable(
     [
       { title: 'ID', of: (row: WorkflowView) => row.workflow_id, align: 'right' },

@@ -216,7 +216,7 @@ describe('the command line', () => {
     expect(await house.records('task', 'log', task, '--attempt', '1')).toMatchObject({ attempt: 1, stderr_log: 'the reason\n' });
     expect(await house.jobmon('task', 'log', task, '--attempt', '9')).toMatchObject({
       code: 3,
-      stderr: expect.stringContaining('has 2 attempts, not 9'),
+      stderr: expect.stringContaining('has no attempt 9'),
     });
     const never = await house.jobmon('task', 'log', String(tasks[2]!.task_id));
     expect(never).toMatchObject({ code: 3, stderr: expect.stringContaining('was not started yet') });
@@ -227,12 +227,20 @@ describe('the command line', () => {
     expect(await house.jobmon('version')).toMatchObject({ code: 0, stdout: expect.stringMatching(/^jobmon \d+\.\d+\.\d+\n$/) });
   });
 
+  test('tells how each command is used, with examples', async () => {
+    const of = async (...args: string[]): Promise<string> => (await house.jobmon(...args, '--help')).stdout;
+    for (const group of ['serve', 'version', 'workflow', 'task', 'agent'])
+      expect(await of(group)).toMatch(/^Examples?:\n {2}jobmon /m);
+    expect(await house.jobmon('--version')).toMatchObject({ code: 0, stdout: expect.stringMatching(/^jobmon \d/) });
+    expect(await house.jobmon('help', 'serve')).toMatchObject({ code: 0, stdout: expect.stringMatching(/^Usage: jobmon serve/) });
+  });
+
   test.each<[string[], number, RegExp]>([
     [['workflow', 'show', '999999'], 3, /^Error: .*999999.*\n$/],
     [['workflow', 'watch', '999999'], 3, /^Error: .*999999.*\n$/],
     [['task', 'show', '999999'], 3, /^Error: .*999999.*\n$/],
     [['task', 'list', '999999'], 3, /^Error: .*999999.*\n$/],
-    [['task', 'list', 'seven'], 2, /^Error: .*whole number/],
+    [['task', 'list', 'seven'], 2, /^Error: the value 'seven' .*whole number/],
     [['task', 'list', '1', '--status', 'odd'], 2, /^Error: .*one of REGISTERING/],
     [['workflow', 'list', '--odd'], 2, /^Error: unknown option/],
     [['frobnicate'], 2, /^Error: unknown command/],
@@ -272,6 +280,7 @@ test('the demonstration ends DONE, and what it says to type next works', async (
     expect(text.match(/✔ done/g)).toHaveLength(6);
     const report = path.join(first.folder, 'data', 'jobmon', 'demonstration', 'report.txt');
     expect(readFileSync(report, 'utf8')).toMatch(/^apple\t\d+\t\d+$/m);
+    expect(readFileSync(/^ {2}server log +(.*)$/m.exec(text)![1]!, 'utf8')).toContain('the house listens');
     for (const place of ['API', 'documentation']) {
       const url = new RegExp(`^  ${place} +(http://.*)$`, 'm').exec(text)![1]!;
       expect([url, (await fetch(url)).status]).toEqual([url, 200]);

@@ -22,6 +22,8 @@ export interface DemonstrationOptions {
   readonly working_directory: string;
   /** Where the house keeps its database, for people: `sqlite:/home/me/…`. */
   readonly database: string;
+  /** The house's own log file. */
+  readonly log: string;
   /** The house stops when this is over, so that the next steps need another one. */
   readonly will_exit?: boolean;
   /** Ends the waiting, not the workflow. */
@@ -126,11 +128,12 @@ function summary(tasks: readonly TaskView[], seconds: number): string {
   return [...table, ...failures, '', `  ${done} of ${tasks.length} tasks done in ${seconds.toFixed(1)} s`, ''].join('\n');
 }
 
-function places(run: WorkflowRun, { url, working_directory, database }: DemonstrationOptions): string {
+function places(run: WorkflowRun, { url, working_directory, database, log }: DemonstrationOptions): string {
   return [
     `  API            ${url}/api/v4/workflows/${run.workflowId}`,
     `  documentation  ${url}/api/docs`,
     `  logs           ${path.join(working_directory, 'jobmon-logs', String(run.workflowId))}`,
+    `  server log     ${log}`,
     `  database       ${database}`,
     '',
   ].join('\n');

@@ -132,11 +132,13 @@ const shown = (config: Config): string => describeDatabase(parseDatabaseUrl(conf
 /** The log, and how people are spoken to beside it. */
 function openOutput(config: Config, flags: ServeFlags, env: Environment): { log: Logger; say: (sentence: string) => void } {
   const isWatched = process.stdout.isTTY || flags.demonstration === true;
-  const file = config.log.file ?? (isWatched ? join(dataFolder(env), 'jobmon.log') : undefined);
+  const file = config.log.file ?? (isWatched ? logFile(env) : undefined);
   const log = openLog(config, file);
   const out = file === undefined ? process.stderr : process.stdout;
   return { log, say: (sentence) => void out.write(`${sentence}\n`) };
 }
+
+const logFile = (env: Environment): string => join(dataFolder(env), 'jobmon.log');
 
 function openLog(config: Config, file: string | undefined): Logger {
   try {
@@ -176,7 +178,15 @@ function demonstrate(house: House, config: Config, flags: ServeFlags, env: Envir
   const { url, token } = house;
   const working_directory = join(dataFolder(env), 'demonstration');
   return runDemonstration(
-    { url, token, working_directory, database: shown(config), will_exit: flags.exit, signal },
+    {
+      url,
+      token,
+      working_directory,
+      database: shown(config),
+      log: config.log.file ?? logFile(env),
+      will_exit: flags.exit,
+      signal,
+    },
     process.stdout,
   );
 }
