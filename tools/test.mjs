@@ -52,6 +52,8 @@ rmSync(folder, { recursive: true, force: true });
 
 const skipped = summary.testResults.flatMap((file) => file.assertionResults.filter((test) => test.status === 'pending'));
 for (const reason of new Set(skipped.map((test) => test.fullName))) console.log(`skipped: ${reason}`);
+// Said again beside the result: in a long log nobody sees the first line.
+if (env.JOBMON_TEST_MARIADB_SKIP !== undefined) console.log(`MariaDB: ${env.JOBMON_TEST_MARIADB_SKIP}`);
 // A file that does not load has no tests to count; it counts as one that failed.
 const failed = summary.numFailedTests + summary.numRuntimeErrorTestSuites;
 const isRed = code !== 0 || failed > 0 || (isCi && env.JOBMON_TEST_MARIADB_SKIP !== undefined);
