@@ -1,6 +1,6 @@
 /** One round: a workflow, and whatever can be done to the processes that run it, at random moments, until it has ended. */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { createWriteStream, existsSync, readdirSync, readFileSync } from 'node:fs';
+import { closeSync, createWriteStream, openSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { HouseProcess, ROOT, until, type UserFolder } from '@jobmon/testkit';
@@ -97,7 +97,9 @@ export class Round {
     if (!hasOwnAgent) return;
     const env = { ...user.env, JOBMON__LOG__FILE: join(user.path, 'agent.log') };
     const main = join(ROOT, 'dist', 'apps', 'agent', 'main.js');
-    this.agent = spawn(process.execPath, [main], { cwd: user.path, env, stdio: 'ignore', detached: true });
+    const said = openSync(join(user.path, 'agent.err'), 'a');
+    this.agent = spawn(process.execPath, [main], { cwd: user.path, env, stdio: ['ignore', 'ignore', said], detached: true });
+    closeSync(said);
   }
 
   /** Submits while the house is killed once or twice; a client that lost its house asks the next one. */
@@ -157,6 +159,8 @@ export class Round {
         break;
       case 'agent':
         this.agent?.kill('SIGKILL');
+        // One that is not dead yet holds its folder, and its successor is refused.
+        await until('the agent is gone', () => this.agent?.signalCode !== null || this.agent.exitCode !== null);
         await pause(random() * 1_000);
         this.startAgent();
         break;
@@ -226,11 +230,5 @@ export class Round {
 
   get witness() {
     return readWitness(this.settings.user.path);
-  }
-
-  /** Attempts' folders that nobody removed. */
-  folders(): number {
-    const place = join(this.settings.user.path, 'agent', 'attempts');
-    return existsSync(place) ? readdirSync(place).length : 0;
   }
 }
