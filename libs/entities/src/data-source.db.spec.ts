@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -114,6 +114,17 @@ describeOnDatabaseKinds('openDatabase', (kind) => {
       } finally {
         if (isRoot) process.seteuid!(0);
       }
+    });
+
+    it('lets nobody else read a file that it makes, nor those beside it', async () => {
+      const file = join(folder, 'own', 'mine.sqlite');
+      const database = await openDatabase({ url: `sqlite:${file}`, log });
+      await database.write({ label: 'test' }, function* () {
+        yield { sql: `INSERT INTO tool (name) VALUES ('a')` };
+      });
+      const modes = ['', '-wal', '-shm'].map((suffix) => statSync(file + suffix).mode & 0o777);
+      await database.close();
+      expect(modes).toEqual([0o600, 0o600, 0o600]);
     });
 
     it('takes an empty file for a new database, and makes the folder of a new one', async () => {

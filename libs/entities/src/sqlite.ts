@@ -6,7 +6,18 @@
  * Other processes may hold the file's write lock. Waiting for it inside SQLite would stop the event loop, so busy_timeout is 0
  * and the writer tries again after a short pause; reads go on meanwhile.
  */
-import { accessSync, constants, existsSync, readSync, openSync, closeSync, renameSync, rmSync, statSync } from 'node:fs';
+import {
+  accessSync,
+  chmodSync,
+  constants,
+  existsSync,
+  readSync,
+  openSync,
+  closeSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from 'node:fs';
 import { dirname } from 'node:path';
 import { setImmediate as nextTurn, setTimeout as pause } from 'node:timers/promises';
 import { JobmonError } from '@jobmon/contracts';
@@ -56,7 +67,10 @@ export async function openSqlite(file: string, log: Logger): Promise<Database> {
   try {
     makeFolder(dirname(file));
     refuseOtherFiles(file);
+    const isNew = !existsSync(file);
     await migrate(file, log);
+    // Commands and output tails are nobody else's business; SQLite gives the files beside it the same mode.
+    if (isNew) chmodSync(file, 0o600);
     // SQLite opens a file that may only be read without a word, and fails at the first write.
     accessSync(file, constants.W_OK);
     return await SqliteDatabase.open(file);
