@@ -82,7 +82,7 @@ describeOnDatabaseKinds('openDatabase', (kind) => {
       const file = join(folder, 'a-file');
       writeFileSync(file, '');
       expect(await refusal(`sqlite:${file}/jobmon.sqlite`, 'UNAVAILABLE')).toMatch(/can't be written \(E\w+\): allow writing/);
-      expect(await refusal(`sqlite:${folder}`, 'UNAVAILABLE')).toMatch(/can't be written/);
+      expect(await refusal(`sqlite:${folder}`, 'UNAVAILABLE')).toMatch(/is a folder/);
       expect(await refusal('sqlite:/proc/jobmon/jobmon.sqlite', 'UNAVAILABLE')).toMatch(/can't be written/);
     });
 
