@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { Connection, Tool } from '@jobmon/client';
+import { Connection, Tool, writeProfile } from '@jobmon/client';
 import { listTasks } from '@jobmon/contracts';
 import { startHouse, type House } from '@jobmon/local';
 import { createLogger, loadConfig } from '@jobmon/runtime';
@@ -89,6 +89,15 @@ it('goes on where a killed agent was: each command runs once, and each end count
       .sort((a, b) => a - b),
   ).toEqual(Array.from({ length: 40 }, (_, index) => index + 1));
 }, 90_000);
+
+it('waits for a server that is not there yet', async () => {
+  const agent = startAgent({ JOBMON__HTTP__SERVICE_URL: '', JOBMON__HTTP__TOKEN: '', XDG_CONFIG_HOME: join(folder, 'config') });
+  const log = () => (existsSync(join(folder, 'agent.log')) ? readFileSync(join(folder, 'agent.log'), 'utf8') : '');
+  await until(() => log().includes('no Jobmon server is known'));
+  writeProfile({ url: house.url, token: house.token }, { HOME: folder, XDG_CONFIG_HOME: join(folder, 'config') });
+  await until(() => log().includes('the agent has joined'));
+  expect(agent.exitCode).toBeNull();
+}, 60_000);
 
 it('says in one sentence why it cannot start', async () => {
   writeFileSync(join(folder, 'file'), '');

@@ -13,7 +13,11 @@ async function main(): Promise<void> {
   const { config, warnings } = loadConfig({ env: process.env });
   const log = createLogger({ service: 'agent', level: config.log.level, destination: config.log.file });
   for (const warning of warnings) log.warn(warning);
-  await findServer(); // Nobody to serve is said at once; one that goes away later is waited for.
+  await findServer().catch((thrown: unknown) => {
+    // Settings that can't be used are said at once; a server that is away, now or later, is waited for.
+    if (JobmonError.from(thrown).code !== 'UNAVAILABLE') throw thrown;
+    log.warn(`${JobmonError.from(thrown).message}; the agent waits for it`);
+  });
   const app = await NestFactory.createApplicationContext(agentModule({ config, log, findApi: findServer }), {
     logger: false,
     abortOnError: false,
