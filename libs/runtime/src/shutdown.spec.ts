@@ -88,7 +88,7 @@ it('a reader that went away is no error', async () => {
         process.exitCode = 7;
         process.stdin.destroy();
       });
-      for (let i = 0; i < 100; i += 1) console.log('x'.repeat(10_000));
+      for (let i = 0; i < 100; i += 1) process.stdout.write('x'.repeat(10_000));
     });`;
   const child = spawn(process.execPath, ['-e', program], { stdio: ['pipe', 'pipe', 'inherit'] });
   child.stdout.destroy();
