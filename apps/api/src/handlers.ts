@@ -2,10 +2,7 @@
 import {
   beatAgent,
   followWorkflow,
-  getAlive,
-  getHealth,
   getTask,
-  getTime,
   getWorkflow,
   leaseAssignments,
   listAgents,
@@ -29,29 +26,31 @@ import { answerBeat, answerLease, answerReports, findAgents, joinAgent } from '.
 import { findClusters } from './cluster';
 import type { ApiContext, Call, Room } from './context';
 import { storeEdges } from './dag';
-import { answerAlive, answerHealth, answerTime } from './service';
 import { submit } from './submit';
 import { bindTasks } from './task';
 import { findTask, findTasks } from './task-view';
 import { findOrMakeTaskTemplate } from './task-template';
 import { findOrMakeTool } from './tool';
 import { findOrMakeWorkflow } from './workflow';
+import { registerPythonProtocol } from './v3/register';
 import { findWorkflow, findWorkflows, follow } from './workflow-view';
 
 /** Answers one parsed request; for a streaming operation, the stream of its values. */
 export type Answer = (request: unknown, call: Call) => unknown;
 
+/** Notes that `handler` answers `operation`. */
+export type Register = <O extends Operation>(
+  operation: O,
+  handler: (room: Room, request: RequestOf<O>, call: Call) => Promise<ReplyOf<O>> | ReplyOf<O> | AsyncIterable<ReplyOf<O>>,
+) => void;
+
 export function handlersOf(context: ApiContext, sender: Sender): ReadonlyMap<Operation, Answer> {
   const room: Room = { ...context, sender };
   const handlers = new Map<Operation, Answer>();
-  const answer = <O extends Operation>(
-    operation: O,
-    handler: (room: Room, request: RequestOf<O>, call: Call) => Promise<ReplyOf<O>> | ReplyOf<O> | AsyncIterable<ReplyOf<O>>,
-  ): void => void handlers.set(operation, (request, call) => handler(room, request as RequestOf<O>, call));
+  const answer: Register = (operation, handler) =>
+    void handlers.set(operation, (request, call) => handler(room, request as never, call));
 
-  answer(getAlive, answerAlive);
-  answer(getTime, answerTime);
-  answer(getHealth, answerHealth);
+  registerPythonProtocol(answer);
   answer(registerTool, findOrMakeTool);
   answer(registerTaskTemplate, findOrMakeTaskTemplate);
   answer(listClusters, findClusters);

@@ -29,6 +29,21 @@ export const HISTORY_REASONS = {
   6: 'task_instance.log_report_by',
   7: 'task_instance.log_done',
   8: 'task_instance.log_error_worker_node',
+  9: 'array.queue_task_batch',
+  10: 'task_instance.instantiate',
+  11: 'array.transition_to_launched',
+  12: 'task_instance.log_distributor_id',
+  13: 'task_instance.log_no_distributor_id',
+  14: 'task_instance.log_known_error',
+  15: 'task_instance.log_unknown_error',
+  16: 'array.transition_to_killed',
+  17: 'workflow_run.set_status_for_triaging',
+  18: 'workflow_run.terminate_task_instances',
+  19: 'workflow.force_cleanup_kill_self',
+  20: 'task.reset',
+  21: 'task.update_statuses',
+  22: 'workflow.reset',
+  23: 'workflow_run.reap',
 } as const satisfies Record<number, string>;
 export type HistoryReason = keyof typeof HISTORY_REASONS;
 

@@ -22,12 +22,21 @@ export interface HttpBinding {
    * (positional arrays, bare values).
    */
   readonly toWire?: (reply: never) => unknown;
+  /** Schema of what `toWire` makes, for the OpenAPI document; given with it and only with it. */
+  readonly wire?: z.ZodType;
+  /**
+   * The body may hold integers beyond 2^53, which `JSON.parse` would round: they reach the request's schema as text of digits. Such
+   * a body is read 75 times slower and is therefore bound to 2 MiB (design, section 4).
+   */
+  readonly lossless?: true;
 }
 
 export interface Operation<Request extends z.ZodType = z.ZodType, Reply extends z.ZodType = z.ZodType> {
   /** `noun.verb`, the noun spelt as in the ERD: `task_instance.log_done`. */
   readonly name: string;
   readonly owner: Service;
+  /** Its number in spec/http-api-execution.md (E, S, L) or spec/http-api-inspection.md (C, P), for operations of the Python protocol. */
+  readonly protocol?: string;
   /** One line for the OpenAPI document. */
   readonly summary: string;
   readonly request: Request;

@@ -1,25 +1,15 @@
 /** Every operation and every event of the house. The api, the OpenAPI document and the tests loop over these lists. */
 import { beatAgent, leaseAssignments, listAgents, registerAgent, reportAttempts } from './agent';
 import type { Event, Operation } from './operation';
-import { getAlive, getHealth, getTime } from './service';
 import { getTask, listTasks, queueTasks, registerEdges, registerTasks, taskChanged, taskQueued } from './task';
-import {
-  expireAgent,
-  leaseTaskInstances,
-  logDone,
-  logErrorWorkerNode,
-  logReportBy,
-  logRunning,
-  reportAttempt,
-} from './task-instance';
+import { expireAgent, leaseTaskInstances, reportAttempt } from './task-instance';
 import { listClusters, registerTaskTemplate, registerTool } from './tool';
+import { PYTHON_OPERATIONS } from './v3';
 import { followWorkflow, getWorkflow, listWorkflows, registerWorkflow, submitWorkflow } from './workflow';
 import { beatWorkflowRuns, moveWorkflowRun, submitWorkflowRun, workflowRunChanged } from './workflow-run';
 
 export const OPERATIONS: readonly Operation[] = [
-  getAlive,
-  getTime,
-  getHealth,
+  ...PYTHON_OPERATIONS,
   registerTool,
   registerTaskTemplate,
   listClusters,
@@ -37,10 +27,6 @@ export const OPERATIONS: readonly Operation[] = [
   leaseAssignments,
   reportAttempts,
   beatAgent,
-  logRunning,
-  logReportBy,
-  logDone,
-  logErrorWorkerNode,
   reportAttempt,
   leaseTaskInstances,
   expireAgent,

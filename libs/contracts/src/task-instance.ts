@@ -25,7 +25,7 @@ export const TaskInstanceStatus = {
 } as const;
 export type TaskInstanceStatus = (typeof TaskInstanceStatus)[keyof typeof TaskInstanceStatus];
 
-/** Facts: spec/state-machines.md section 3; the pairs marked "ours" are its race 27 and race 32. */
+/** Facts: spec/state-machines.md section 3; the pairs marked "ours" are its races 26, 27 and 30. */
 export const taskInstanceMachine = machine<TaskInstanceStatus>({
   name: 'task_instance',
   states: {
@@ -47,10 +47,12 @@ export const taskInstanceMachine = machine<TaskInstanceStatus>({
   final: ['D', 'E', 'Z', 'U', 'W', 'F'],
   valid: {
     'Q→I': 'a distributor or an agent took it',
+    'Q→F': 'stopped by a resume, a reset or a reaper before anybody took it (race 26)',
     'Q→K': 'reset by a user before anybody took it',
     'I→O': 'handed to the cluster',
     'I→R': 'the command started before the launch was recorded; agents start without a launch',
     'I→W': 'could not be handed to the cluster, or its agent vanished before it started',
+    'I→F': 'stopped by a resume, a reset or a reaper before it started (race 26)',
     'I→K': 'reset by a user while it was being launched',
     'O→R': 'the command started',
     'O→U': 'the cluster lost it and cannot say why',
@@ -67,11 +69,13 @@ export const taskInstanceMachine = machine<TaskInstanceStatus>({
     'T→R': 'heard of again',
     'T→D': 'ours (race 27): it had only missed a deadline, and finished',
     'T→E': 'ours (race 27): it had only missed a deadline, and failed',
+    'T→K': 'ours (race 30): stopped by a resume or a reset while it was silent',
     'T→Z': 'the cluster says: resources',
     'T→U': 'the cluster cannot say',
     'T→F': 'the cluster says: do not retry',
     'K→F': 'stopped as ordered',
     'K→D': 'finished before it heard of the order (race 4)',
+    'X→K': 'ours (race 30): stopped by a resume or a reset while it was silent',
     'X→E': 'given up',
   },
   untimely: {
@@ -182,113 +186,14 @@ export function decideAttempt(rows: AttemptRows, to: TaskInstanceStatus): Attemp
 /** Longest stored tail of a stream and longest stored description, in characters (spec/data-model.md sections 2 and 8). */
 export const LOG_TAIL_CHARACTERS_MAX = 10_000;
 
-const Increment = z.coerce.number().positive().max(31_536_000);
-const LogTail = z.string().nullish();
-const Path = z.string().max(2048).nullish();
-
-/** The report fields that E22 and E23 share. */
-const attemptEnd = {
-  stdout: Path,
-  stderr: Path,
-  stdout_log: LogTail,
-  stderr_log: LogTail,
-  nodename: z.string().max(150).nullish(),
-  distributor_id: z.coerce.string().max(20).nullish(),
-};
-
-/** What E19 answers; the wire form is an array by position (spec/http-api-execution.md section 2.6). */
-const LogRunningReply = z.object({
-  task_instance_id: z.number().int(),
-  status: z.string(),
-  workflow_run_id: z.number().int(),
-  task_id: z.number().int(),
-  task_name: z.string(),
-  command: z.string(),
-  workflow_id: z.number().int(),
-  stdout_dir: z.string().nullable(),
-  stderr_dir: z.string().nullable(),
-});
-
-/** E19. A worker asks to start; it runs its command only when it reads back R. */
-export const logRunning = operation({
-  name: 'task_instance.log_running',
-  owner: 'state-machine',
-  summary: 'A worker reports that it starts the command of a task instance.',
-  batch: 'report',
-  http: {
-    method: 'POST',
-    path: '/api/v3/task_instance/{task_instance_id}/log_running',
-    toWire: (r: z.output<typeof LogRunningReply>) => ({
-      task_instance: [
-        r.task_instance_id,
-        r.status,
-        r.workflow_run_id,
-        r.task_id,
-        r.task_name,
-        r.command,
-        r.workflow_id,
-        r.stdout_dir,
-        r.stderr_dir,
-      ],
-    }),
-  },
-  request: z.object({
-    task_instance_id: Id,
-    process_group_id: z.coerce.number().int().nonnegative().max(2_147_483_647),
-    next_report_increment: Increment,
-    nodename: z.string().max(150).nullish(),
-    distributor_id: z.coerce.string().max(20).nullish(),
-  }),
-  reply: LogRunningReply,
-});
+/** A tail of output in a report. */
+export const LogTail = z.string().nullish();
+/** A file's path in a report. */
+export const Path = z.string().max(2048).nullish();
 
 /** The answer of every report: the status that stands now, whether or not the report changed it. */
 export const StandingStatus = z.object({
   status: z.enum(Object.values(TaskInstanceStatus) as [TaskInstanceStatus, ...TaskInstanceStatus[]]),
-});
-
-/** E20. The worker's heartbeat; updates only the fields that were sent (race 38). */
-export const logReportBy = operation({
-  name: 'task_instance.log_report_by',
-  owner: 'state-machine',
-  summary: 'Heartbeat of a running task instance; the answer tells whether it may go on.',
-  batch: 'report',
-  http: { method: 'POST', path: '/api/v3/task_instance/{task_instance_id}/log_report_by' },
-  request: z.object({
-    task_instance_id: Id,
-    next_report_increment: Increment,
-    stdout: Path,
-    stderr: Path,
-    distributor_id: z.coerce.string().max(20).nullish(),
-  }),
-  reply: StandingStatus,
-});
-
-/** E22. */
-export const logDone = operation({
-  name: 'task_instance.log_done',
-  owner: 'state-machine',
-  summary: 'A worker reports that its command returned 0.',
-  batch: 'report',
-  http: { method: 'POST', path: '/api/v3/task_instance/{task_instance_id}/log_done' },
-  request: z.object({ task_instance_id: Id, ...attemptEnd }),
-  reply: StandingStatus,
-});
-
-/** E23. One error row for each (instance, state, text), however often it is sent (race 40). */
-export const logErrorWorkerNode = operation({
-  name: 'task_instance.log_error_worker_node',
-  owner: 'state-machine',
-  summary: 'A worker reports that its command failed, was killed for its resources, or was stopped as ordered.',
-  batch: 'report',
-  http: { method: 'POST', path: '/api/v3/task_instance/{task_instance_id}/log_error_worker_node' },
-  request: z.object({
-    task_instance_id: Id,
-    error_state: z.enum(['E', 'Z', 'U', 'F']),
-    error_description: z.string(),
-    ...attemptEnd,
-  }),
-  reply: StandingStatus,
 });
 
 /**

@@ -17,7 +17,7 @@ export const TaskStatus = {
 } as const;
 export type TaskStatus = (typeof TaskStatus)[keyof typeof TaskStatus];
 
-/** Facts: spec/state-machines.md section 4. There are no untimely pairs; a same-state step is a no-op (race 27). */
+/** Facts: spec/state-machines.md section 4; Q→E is ours. There are no untimely pairs; a same-state step is a no-op (race 27). */
 export const taskMachine = machine<TaskStatus>({
   name: 'task',
   states: {
@@ -37,6 +37,7 @@ export const taskMachine = machine<TaskStatus>({
     'G→Q': 'queued by the swarm or the scheduler; one more attempt',
     'A→Q': 'queued again with larger resources; one more attempt',
     'Q→I': 'its instance was taken',
+    'Q→E': 'ours (race 32): its instance was stopped before anybody took it',
     'I→O': 'its instance was handed to the cluster',
     'I→R': 'its command started before the launch was recorded',
     'I→E': 'its instance could not be started',

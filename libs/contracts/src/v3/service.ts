@@ -1,10 +1,11 @@
 /** What the api answers about itself: the Python protocol's shared routes (spec/http-api-execution.md section 5). */
 import { z } from 'zod';
-import { DateText } from './id';
-import { operation } from './operation';
+import { DateText } from '../id';
+import { operation, type Operation } from '../operation';
 
 /** S1. */
 export const getAlive = operation({
+  protocol: 'S1',
   name: 'service.alive',
   owner: 'api',
   summary: 'The server answers.',
@@ -15,6 +16,7 @@ export const getAlive = operation({
 
 /** S2. The database's clock. */
 export const getTime = operation({
+  protocol: 'S2',
   name: 'service.time',
   owner: 'api',
   summary: "The database's clock.",
@@ -25,6 +27,7 @@ export const getTime = operation({
 
 /** S3. One round trip to the database. */
 export const getHealth = operation({
+  protocol: 'S3',
   name: 'service.health',
   owner: 'api',
   summary: 'The server reaches its database.',
@@ -32,3 +35,5 @@ export const getHealth = operation({
   request: z.object({}),
   reply: z.object({ status: z.literal('OK') }),
 });
+
+export const SERVICE_OPERATIONS: readonly Operation[] = [getAlive, getTime, getHealth];
