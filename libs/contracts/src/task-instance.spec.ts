@@ -1,7 +1,7 @@
 /**
  * The decision that moves an instance together with its task, exhaustively: every instance status, task status, target,
  * fence and both sides of the attempt limit, against rules written out by hand from spec/state-machines.md sections 3, 4
- * and its races 24, 27, 29 and 46.
+ * and its races 24, 27, 29, 30, 32 and 46.
  */
 import { verdict } from './machine';
 import { TaskStatus, taskMachine } from './task';
@@ -25,11 +25,11 @@ const TASK_CAN_FOLLOW: Readonly<Record<TaskInstanceStatus, string>> = {
   O: 'IO',
   R: 'IOR',
   D: 'RD',
-  E: 'IORE',
-  Z: 'IORE',
-  U: 'IORE',
-  W: 'IORE',
-  F: 'IORE',
+  E: 'QIORE',
+  Z: 'QIORE',
+  U: 'QIORE',
+  W: 'QIORE',
+  F: 'QIORE',
   K: '*',
   T: '*',
   X: '*',
@@ -60,7 +60,7 @@ function expected(from: string, task: string, to: TaskInstanceStatus, fence: Fen
   if ('DF'.includes(task) && 'WEUZF'.includes(to)) return { accepted: true, instance_to: 'F', task_to: null };
   const can = TASK_CAN_FOLLOW[to];
   if (can !== '*' && !can.includes(task)) {
-    const closes = `${from}→${to}` === 'K→F' || `${from}→${to}` === 'X→E';
+    const closes = ['Q→F', 'I→F', 'K→F', 'X→E'].includes(`${from}→${to}`);
     return closes ? { accepted: true, instance_to: to, task_to: null } : { accepted: false, because: 'task_not_ready' };
   }
   const goes = TASK_GOES[to][isUsedUp ? 1 : 0];
@@ -126,6 +126,46 @@ describe('decideAttempt', () => {
     ['race 29: an old attempt is recorded only', 'R', 'R', 'E', 'older', { instance_to: 'E', task_to: null }],
     ['race 29: an old attempt may not start', 'O', 'R', 'R', 'older', { instance_to: 'F', task_to: null }],
     ['race 46: a stopped attempt ends after a reset', 'K', 'G', 'F', 'current', { instance_to: 'F', task_to: null }],
+    [
+      'race 30: an order to stop reaches a triaged attempt, the task waits for its end',
+      'T',
+      'R',
+      'K',
+      'current',
+      { instance_to: 'K', task_to: null },
+    ],
+    [
+      'race 30: an order to stop reaches a silent launch, the task waits for its end',
+      'X',
+      'O',
+      'K',
+      'current',
+      { instance_to: 'K', task_to: null },
+    ],
+    [
+      'race 32: an attempt stopped before it was taken takes its task along',
+      'Q',
+      'Q',
+      'F',
+      'current',
+      { instance_to: 'F', task_to: 'F' },
+    ],
+    [
+      'race 32: an attempt stopped before it was launched takes its task along',
+      'I',
+      'I',
+      'F',
+      'current',
+      { instance_to: 'F', task_to: 'F' },
+    ],
+    [
+      'race 46: a waiting attempt ends although its task was reset',
+      'Q',
+      'G',
+      'F',
+      'current',
+      { instance_to: 'F', task_to: null },
+    ],
     ['a reset task is not moved by what it left running', 'R', 'G', 'D', 'cleared', { instance_to: 'D', task_to: null }],
   ] as const)('%s', (_, from, task, to, fence, wanted) => {
     expect(decide(from, task, to, fence, false)).toEqual({ accepted: true, ...wanted });

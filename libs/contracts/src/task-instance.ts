@@ -123,6 +123,9 @@ export type AttemptDecision =
 
 const FAILURES: ReadonlySet<TaskInstanceStatus> = new Set(['W', 'E', 'U', 'Z', 'F']);
 
+/** Pairs that end an attempt which nobody runs any more: closing it never needs the task (races 24, 46). */
+const END_ORDERS: ReadonlySet<string> = new Set(['Q→F', 'I→F', 'K→F', 'X→E']);
+
 /** The states a task passes through when its current instance reaches `to`; spec/state-machines.md section 4. */
 function taskPath(to: TaskInstanceStatus, task: AttemptRows['task']): readonly TaskStatus[] {
   const isUsedUp = task.num_attempts >= task.max_attempts;
@@ -157,7 +160,7 @@ function taskPath(to: TaskInstanceStatus, task: AttemptRows['task']): readonly T
  *    start or go on is closed as F, so that it does not run beside its successor (race 29);
  * 3. a task that is already D or F: a failing instance closes as F, the task stays (race 24);
  * 4. the task's table; a step to the same status is a no-op (race 27). When the task cannot follow, an order to end
- *    (K→F, X→E) still closes the instance (race 46); everything else is refused whole.
+ *    (END_ORDERS) still closes the instance (race 46); everything else is refused whole.
  */
 export function decideAttempt(rows: AttemptRows, to: TaskInstanceStatus): AttemptDecision {
   const { instance, task } = rows;
@@ -175,8 +178,9 @@ export function decideAttempt(rows: AttemptRows, to: TaskInstanceStatus): Attemp
   for (const step of taskPath(to, task)) {
     const stepSaid = verdict(taskMachine, at, step);
     if (stepSaid !== 'valid' && stepSaid !== 'repeat') {
-      const isEndOrder = (instance.status === 'K' && to === 'F') || (instance.status === 'X' && to === 'E');
-      return isEndOrder ? { accepted: true, instance_to: to, task_to: null } : { accepted: false, because: 'task_not_ready' };
+      return END_ORDERS.has(`${instance.status}→${to}`)
+        ? { accepted: true, instance_to: to, task_to: null }
+        : { accepted: false, because: 'task_not_ready' };
     }
     at = step;
   }
