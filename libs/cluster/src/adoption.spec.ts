@@ -4,11 +4,11 @@
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, readSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { buildSync } from 'esbuild';
-import { attemptsDirectory, identityOf, isAlive, look, voidAttempt, writeAttempt } from './attempt-folder';
+import { attemptsDirectory, identityOf, isAlive, look, removeAttempt, voidAttempt, writeAttempt } from './attempt-folder';
 import { Bench } from './cluster.conformance';
 import { clearLeftovers } from './leftovers';
 
@@ -131,6 +131,21 @@ describe('an attempt that is found', () => {
     await bench.running(1);
     writeFileSync(join(bench.folder, 'go'), '');
     expect(await bench.end(1)).toMatchObject({ status: 'U' });
+  });
+
+  it('is written anew beside a shell that reads the former text, which goes on undisturbed', async () => {
+    const assignment = bench.assignment(1, 'echo whole >>diary');
+    const output = (name: string) => ({ stdout: join(bench.folder, name), stderr: join(bench.folder, name) });
+    await writeAttempt(attempts(), assignment, output('short'));
+    const former = openSync(join(attempts(), '1', 'start.sh'), 'r');
+    const text = readFileSync(former, 'utf8');
+    await writeAttempt(attempts(), assignment, output('a-much-longer-name-of-the-output-file'));
+    const next = Buffer.alloc(100);
+    expect(readSync(former, next, 0, next.length, Buffer.byteLength(text))).toBe(0);
+    expect(readFileSync(join(attempts(), '1', 'start.sh'), 'utf8')).toContain('a-much-longer-name');
+    closeSync(former);
+    await removeAttempt(attempts(), 1);
+    expect(existsSync(join(attempts(), '1'))).toBe(false);
   });
 
   it('whose launcher lives is watched, although the command is gone', async () => {

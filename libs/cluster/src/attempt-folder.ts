@@ -17,7 +17,7 @@
  * mark has come between creation and write, or after a crash there, and treats it as not written yet.
  */
 import { closeSync, mkdirSync, openSync, readFileSync, statSync, writeSync } from 'node:fs';
-import { mkdir, rmdir, unlink, writeFile } from 'node:fs/promises';
+import { mkdir, rename, rmdir, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Assignment } from '@jobmon/contracts';
 
@@ -94,21 +94,30 @@ function quoted(text: string): string {
 }
 
 /**
- * Makes the folder and its `start.sh`. Writing it again for the same attempt changes nothing. Throws the error of the disk. Not
- * at once, but by promises, like everything that changes a folder often: a busy disk holds such a call up for milliseconds
+ * Makes the folder and its `start.sh`. One that stands is replaced whole, by rename: a shell of a former launcher may be reading
+ * it, and a shell reads on where it was, so that it would find the end of another text behind the beginning of its own.
+ * Throws the error of the disk. Not at once, but by promises, like everything that changes a folder often: a busy disk holds such a call up for milliseconds
  * (measured: 2 to 3 each beside a database that syncs). Reads are at once: they come from memory.
  */
 export async function writeAttempt(attempts: string, assignment: Assignment, output: OutputPaths): Promise<void> {
   const folder = join(attempts, String(assignment.task_instance_id));
   await mkdir(folder, { recursive: true });
   // No newline is added: a command may end in a backslash. The shell reads the file as it would read `sh -c`.
-  await writeFile(join(folder, 'start.sh'), stage(assignment, output) + assignment.command, { mode: 0o600 });
+  const text = stage(assignment, output) + assignment.command;
+  const file = join(folder, 'start.sh');
+  try {
+    await writeFile(file, text, { mode: 0o600, flag: 'wx' });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+    await writeFile(`${file}.new`, text, { mode: 0o600 });
+    await rename(`${file}.new`, file);
+  }
 }
 
 /** Removes the folder; a launcher that writes into it just now may keep it there, which throws. */
 export async function removeAttempt(attempts: string, task_instance_id: number): Promise<void> {
   const folder = join(attempts, String(task_instance_id));
-  const files = ['start.sh', 'started', 'exit', 'refused'].map((name) => unlink(join(folder, name)));
+  const files = ['start.sh', 'start.sh.new', 'started', 'exit', 'refused'].map((name) => unlink(join(folder, name)));
   await Promise.allSettled(files);
   await rmdir(folder);
 }
