@@ -11,6 +11,7 @@ import { queuesOf } from './cluster';
 import type { Room } from './context';
 import { identityOf } from './identity';
 import { idsOfNames } from './named-row';
+import { upsertCounts } from './task-count';
 import { checkTasks, readTemplates, refuse, type Template, type Templates } from './task-check';
 import { arrayIds, resourcesIds } from './task-group';
 import { lockWorkflow, readWorkflow } from './workflow';
@@ -276,16 +277,12 @@ function* makeTasks(
 function* countTasks(dialect: Dialect, workflow_id: number, rows: readonly { array_id: number }[]): Procedure<void> {
   const counts = new Map<number, number>();
   for (const { array_id } of rows) counts.set(array_id, (counts.get(array_id) ?? 0) + 1);
-  const upsert = dialect.onDuplicate(
-    ['workflow_id', 'array_id', 'status', 'writer'],
-    `n = task_status_count.n + ${dialect.inserted('n')}`,
+  yield upsertCounts(
+    dialect,
+    workflow_id,
+    COUNT_WRITER,
+    [...counts].map(([array_id, n]) => ({ array_id, status: 'G', n })),
   );
-  yield {
-    sql: `INSERT INTO task_status_count (workflow_id, array_id, status, writer, n)
-          SELECT ?, given.array_id, 'G', '${COUNT_WRITER}', given.n FROM ${dialect.jsonRows('given', { array_id: 'int', n: 'int' })}
-          WHERE 1 = 1 ${upsert}`,
-    params: [workflow_id, JSON.stringify([...counts].map(([array_id, n]) => ({ array_id, n })))],
-  };
 }
 
 function* storeAttributes(

@@ -1,5 +1,6 @@
 /** Workflows as views show them, and the stream of one workflow's progress. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import {
   JobmonError,
   taskChanged,
@@ -15,16 +16,28 @@ import {
 } from '@jobmon/contracts';
 import type { Database, SqlValue } from '@jobmon/entities';
 import type { Call, Room } from './context';
+import { countTasks, recount, sumByStatus } from './task-count';
 
 /** A follower's view is read at most this often, however much happens. */
 const FOLLOW_INTERVAL_MS_MIN = 100;
 /** A follower looks this often without being told anything: a lost event costs time only. */
 const FOLLOW_INTERVAL_MS_MAX = 2_000;
+/** A follower's tasks are counted when this many times the last count's duration have passed, and no more often than it looks. */
+const COUNT_PAUSE = 20;
 
 export async function findWorkflow({ database }: Room, { workflow_id }: RequestOf<typeof getWorkflow>): Promise<WorkflowView> {
+  return readView(database, workflow_id, true);
+}
+
+/** One view; its counts from the tasks themselves, or the kept ones, which cost no more for a million tasks. */
+async function readView(database: Database, workflow_id: number, isCounted: boolean): Promise<WorkflowView> {
   const [view] = await readViews(database, 'w.id = ?', [workflow_id], 1);
   if (view === undefined) throw new JobmonError('NOT_FOUND', `there is no workflow ${workflow_id}`);
-  return view;
+  if (!isCounted) return view;
+  const tasks = sumByStatus(await countTasks(database, [workflow_id]), workflow_id);
+  // Lists and streams show the kept counts; another program may have moved tasks beside them.
+  if (!isDeepStrictEqual(tasks, view.tasks)) await recount(database, workflow_id);
+  return { ...view, tasks };
 }
 
 export async function findWorkflows(
@@ -89,12 +102,18 @@ export async function* follow(
   };
   const stops = [room.messenger.subscribe(taskChanged, onChange), room.messenger.subscribe(workflowRunChanged, onChange)];
   let shown = '';
+  let countAt = 0;
   try {
     while (!signal.aborted) {
       news.forget();
-      const workflow = await findWorkflow(room, { workflow_id });
+      let workflow = await readView(room.database, workflow_id, false);
       const is_final =
         workflow.workflow_run_status !== null && workflowRunMachine.final.has(workflow.workflow_run_status as WorkflowRunStatus);
+      const began = performance.now();
+      if (is_final || began >= countAt) {
+        workflow = await readView(room.database, workflow_id, true);
+        countAt = performance.now() + Math.max(FOLLOW_INTERVAL_MS_MAX, COUNT_PAUSE * (performance.now() - began));
+      }
       const text = JSON.stringify(workflow);
       if (text !== shown || is_final) yield { workflow, is_final };
       if (is_final) return;
