@@ -27,18 +27,23 @@ describeOnDatabases('the api over HTTP', (database) => {
   it('bears what Python clients send beside the request', async () => {
     const headers = { 'content-type': 'application/json', 'x-server-structlog-context': '{"telemetry_workflow_run_id": 2}' };
     expect((await call(served, 'GET', '/api/v3/?client_jobmon_version=3.6.0', undefined, headers)).status).toBe(200);
-    const body = { server_structlog_context: { a: 1 }, stdout: null };
+    // Elder clients put the context into body or query, and it is in nobody's way there.
+    const body = { server_structlog_context: { telemetry_array_id: '3' }, stdout: null };
     const answered = await call(
       served,
       'POST',
-      '/api/v3/task_instance/2000000000/log_done?client_jobmon_version=3.6.0',
+      '/api/v3/task_instance/2000000000/log_done?client_jobmon_version=3.6.0&server_structlog_context=%7B%22a%22:1%7D',
       body,
       headers,
     );
     expect(answered.status).toBe(404);
     const lines = await linesOf(answered.headers['x-request-id'] as string);
     expect(lines).toEqual([
-      expect.objectContaining({ client_context: { telemetry_workflow_run_id: 2 }, status: 404, code: 'NOT_FOUND' }),
+      expect.objectContaining({
+        client_context: { telemetry_workflow_run_id: 2, telemetry_array_id: '3', a: 1 },
+        status: 404,
+        code: 'NOT_FOUND',
+      }),
     ]);
     const broken = { 'content-type': 'text/plain', 'x-server-structlog-context': '{broken' };
     expect((await call(served, 'POST', '/api/v3/task_instance/2000000000/log_done', '{}', broken)).status).toBe(404);

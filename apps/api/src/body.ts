@@ -3,17 +3,25 @@
  * bodies at one time cannot exhaust the memory; what comes beyond them is answered with 503 and may be sent again.
  * A type other than JSON is no reason to refuse a body that parses (Python's clients name JSON even where there is no body).
  */
-import { JobmonError } from '@jobmon/contracts';
+import { JobmonError, type HttpBinding } from '@jobmon/contracts';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
+import { parse as parseWithoutLoss } from 'lossless-json';
 
 /** Largest body of a route that does not say otherwise. */
 export const BODY_BYTES_MAX = 1024 * 1024;
+/** Largest body that is read without loss: 75 times slower than `JSON.parse`, and nothing else happens meanwhile (design, section 4). */
+const LOSSLESS_BYTES_MAX = 2 * 1024 * 1024;
 /** Bytes of bodies being received, parsed or worked on at one time: four of the largest. */
 const BYTES_MAX = 256 * 1024 * 1024;
 /** Bodies being received at one time. */
 const COUNT_MAX = 1_024;
 /** A small body leaves the account when it is received; a larger one when its answer is out, since its values live that long. */
 const SMALL_BYTES = 64 * 1024;
+
+/** The bound of an operation's bodies in bytes. */
+export function bodyBytesMaxOf(http: HttpBinding): number {
+  return http.body_bytes_max ?? (http.lossless ? LOSSLESS_BYTES_MAX : BODY_BYTES_MAX);
+}
 
 /** What is being received and worked on now. One for each server. */
 class Account {
@@ -91,13 +99,17 @@ function receive(request: FastifyRequest, account: Account, done: Received): voi
   request.raw.on('error', () => finish(new JobmonError('MALFORMED', 'the caller hung up before its body was complete')));
 }
 
-/** The value in a body: an empty object when there is none. Throws MALFORMED when it is not JSON or not an object. */
-export function objectIn(body: Buffer | undefined): Record<string, unknown> {
+/**
+ * The value in a body: an empty object when there is none. Read without loss, integers beyond 2^53 are text of digits. Throws
+ * MALFORMED when it is not JSON or not an object.
+ */
+export function objectIn(body: Buffer | undefined, isLossless = false): Record<string, unknown> {
   if (body === undefined || body.length === 0) return {};
   const text = body.toString('utf8');
   let value: unknown;
   try {
-    value = JSON.parse(HIGH_ESCAPE.test(text) ? wellFormed(text) : text);
+    const sound = HIGH_ESCAPE.test(text) ? wellFormed(text) : text;
+    value = isLossless && LONG_NUMBER.test(sound) ? parseWithoutLoss(sound, null, LOSSLESS) : JSON.parse(sound);
   } catch (cause) {
     throw new JobmonError('MALFORMED', `the body is not JSON: ${(cause as Error).message.slice(0, 200)}`);
   }
@@ -106,6 +118,17 @@ export function objectIn(body: Buffer | undefined): Record<string, unknown> {
   }
   return value as Record<string, unknown>;
 }
+
+/** No integer of fewer digits is beyond 2^53, so a body without such a run of digits loses nothing. */
+const LONG_NUMBER = /[0-9]{16}/;
+/** As `JSON.parse` reads, but for integers beyond 2^53: of two equal keys the later one counts. */
+const LOSSLESS = {
+  parseNumber: (text: string): number | string => {
+    const value = Number(text);
+    return Number.isSafeInteger(value) || !/^-?[0-9]+$/.test(text) ? value : text;
+  },
+  onDuplicateKey: ({ newValue }: { newValue: unknown }): unknown => newValue,
+};
 
 /** Only an escape can carry half of a surrogate pair, so most bodies are not searched further. */
 const HIGH_ESCAPE = /\\u[dD][89a-fA-F]/;

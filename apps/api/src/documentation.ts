@@ -75,12 +75,13 @@ export function openApiDocument(): { openapi: string; paths: Record<string, Reco
       version: '4',
       description:
         'The native API stands under /api/v4; every call there that is no GET needs the bearer token of the client profile. ' +
-        'Under /api/v3 stands the protocol of Python clients.',
+        'Under /api/v3 stands the protocol of Python clients, with the number of each operation in x-protocol; /api/v2 is another ' +
+        'name for it.',
     },
     paths,
     components: {
       securitySchemes: { token: { type: 'http', scheme: 'bearer' } },
-      schemas: { Error: ERROR_SCHEMA },
+      schemas: { Error: ERROR_SCHEMA, PythonError: PYTHON_ERROR_SCHEMA },
     },
   };
 }
@@ -97,37 +98,81 @@ const ERROR_SCHEMA = {
   },
 };
 
+/** A sentence in `detail`, with `error` beside it when the route itself refuses; or the list of wrong parameters. */
+const PYTHON_ERROR_SCHEMA = {
+  type: 'object',
+  required: ['detail'],
+  properties: {
+    detail: {
+      anyOf: [
+        { type: 'string' },
+        {
+          type: 'array',
+          items: {
+            type: 'object',
+            required: ['type', 'loc', 'msg', 'input'],
+            properties: { type: { type: 'string' }, loc: { type: 'array' }, msg: { type: 'string' }, input: {} },
+          },
+        },
+      ],
+    },
+    error: {
+      type: 'object',
+      required: ['type', 'code', 'exception_message', 'status_code'],
+      properties: Object.fromEntries(
+        ['type', 'code', 'exception_message', 'status_code'].map((name) => [name, { type: 'string' }]),
+      ),
+    },
+  },
+};
+
+/** A field that is always sent in the query, whatever the method (spec/http-api-execution.md section 2.2). */
+const ALWAYS_IN_QUERY = 'client_jobmon_version';
+
 function describe(operation: Operation, http: HttpBinding): unknown {
   const request = schemaOf(operation.request, 'input');
   const inPath = [...http.path.matchAll(/\{(\w+)\}/g)].map((match) => match[1] as string);
-  const rest = Object.entries(request.properties ?? {}).filter(([name]) => !inPath.includes(name));
-  const required = (request.required ?? []).filter((name) => !inPath.includes(name));
+  const inQuery = (name: string): boolean => !inPath.includes(name) && (http.method === 'GET' || name === ALWAYS_IN_QUERY);
+  const required = request.required ?? [];
   const parameter = (where: string, name: string, isRequired: boolean): unknown => ({
     name,
     in: where,
     required: isRequired,
     schema: request.properties?.[name] ?? {},
   });
-  const parameters = inPath.map((name) => parameter('path', name, true));
-  if (http.method === 'GET') parameters.push(...rest.map(([name]) => parameter('query', name, required.includes(name))));
+  const names = Object.keys(request.properties ?? {});
+  const parameters = [
+    ...inPath.map((name) => parameter('path', name, true)),
+    ...names.filter(inQuery).map((name) => parameter('query', name, required.includes(name))),
+  ];
   const hasBody = http.method !== 'GET';
-  const { properties: _, required: __, ...keywords } = request;
-  const bodySchema = { ...keywords, properties: Object.fromEntries(rest), ...(required.length > 0 ? { required } : {}) };
-  // Where the wire has a form of its own (arrays by position), the reply's schema would be wrong.
-  const replySchema = http.toWire === undefined ? schemaOf(operation.reply, 'output') : {};
+  const inBody = names.filter((name) => !inPath.includes(name) && !inQuery(name));
+  const requiredInBody = required.filter((name) => inBody.includes(name));
+  const bodySchema = {
+    ...request,
+    properties: Object.fromEntries(inBody.map((name) => [name, request.properties?.[name]])),
+    required: requiredInBody.length > 0 ? requiredInBody : undefined,
+  };
+  const isPython = operation.protocol !== undefined;
+  const refusal = { $ref: `#/components/schemas/${isPython ? 'PythonError' : 'Error'}` };
   return {
     operationId: operation.name,
+    ...(isPython ? { 'x-protocol': operation.protocol } : {}),
     summary: operation.summary,
     tags: [operation.name.split('.')[0]],
     ...(parameters.length > 0 ? { parameters } : {}),
-    ...(hasBody ? { requestBody: { required: true, content: { 'application/json': { schema: bodySchema } } } } : {}),
+    ...(hasBody
+      ? { requestBody: { required: requiredInBody.length > 0, content: { 'application/json': { schema: bodySchema } } } }
+      : {}),
     ...(http.path.startsWith('/api/v4/') && hasBody ? { security: [{ token: [] }] } : {}),
     responses: {
       '200': {
         description: http.stream ? 'Server-sent events; the data of each is one such value.' : 'Done.',
-        content: { [http.stream ? 'text/event-stream' : 'application/json']: { schema: replySchema } },
+        content: {
+          [http.stream ? 'text/event-stream' : 'application/json']: { schema: schemaOf(http.wire ?? operation.reply, 'output') },
+        },
       },
-      default: { description: 'Refused.', content: { 'application/json': { schema: { $ref: '#/components/schemas/Error' } } } },
+      default: { description: 'Refused.', content: { 'application/json': { schema: refusal } } },
     },
   };
 }

@@ -1,7 +1,7 @@
 /**
  * Refusals over HTTP. `/api/v4` answers `{"error": {code, message, details?}}`. Everything else has the shapes that Python
- * clients know (spec/http-api-execution.md section 2.4): `error` with the status as text for what the route itself refuses,
- * `detail` for what is refused around it. An error that nobody named is a defect: its cause goes to the log, once, and the
+ * clients know (spec/http-api-execution.md section 2.4, spec/http-api-inspection.md section 1.1): `error` with the status as text, and
+ * `detail` with the same sentence, for what the route itself refuses; `detail` alone for what is refused around it. An error that nobody named is a defect: its cause goes to the log, once, and the
  * caller learns no more than that.
  */
 import { JobmonError, type ErrorCode } from '@jobmon/contracts';
@@ -14,6 +14,8 @@ export interface Fault {
   /** `path` or `query` or `body`, then the way to the value. */
   readonly loc: readonly (string | number)[];
   readonly msg: string;
+  /** The value of a path or query parameter; null when it is missing, or when it stands in a body. */
+  readonly input: unknown;
 }
 
 export function sendError(thrown: unknown, request: FastifyRequest, reply: FastifyReply, log: Logger): void {
@@ -52,8 +54,10 @@ function elderShape(error: JobmonError): unknown {
   if (error.code === 'UNPROCESSABLE')
     return { detail: (error.details as { faults?: Fault[] } | undefined)?.faults ?? error.message };
   if (AROUND.has(error.code)) return { detail: error.message };
+  const { code, message, kind } = error;
   return {
-    error: { type: error.code, exception_message: error.message, status_code: String(error.kind.http_status) },
+    error: { type: code, code, exception_message: message, status_code: String(kind.http_status) },
+    detail: message,
   };
 }
 

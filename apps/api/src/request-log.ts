@@ -13,11 +13,17 @@ declare module 'fastify' {
     /** The error that this reply carries, for the log. */
     refusal: JobmonError | null;
   }
+  interface FastifyRequest {
+    /** What the caller wants attached to the log line of this request, wherever it said so. */
+    clientContext: object | undefined;
+  }
 }
 
 /** Tells this process' ids from those of others; the number behind it tells its requests apart. */
 const PROCESS_PREFIX = randomBytes(6).toString('base64url');
 let counted = 0;
+/** A larger context is not written into the log. */
+const CONTEXT_CHARS_MAX = 2_000;
 /** Told in the log in place of a status that nobody heard; no answer has it. */
 const STATUS_HUNG_UP = 499;
 
@@ -30,7 +36,9 @@ export function requestIdOf(given: string | string[] | undefined): string {
 
 export function logRequests(server: FastifyInstance, log: Logger): void {
   server.decorateReply('refusal', null);
+  server.decorateRequest('clientContext', undefined);
   server.addHook('onRequest', (request, reply, done) => {
+    request.clientContext = contextOf(request.headers['x-server-structlog-context']);
     reply.header('x-request-id', request.id);
     // Not Fastify's hook for answered requests: it keeps silent when the caller hangs up first.
     reply.raw.once('close', () => {
@@ -58,16 +66,16 @@ function lineOf(
     elapsed_ms: Math.round(elapsed_ms * 10) / 10,
   };
   if (refusal !== null) Object.assign(line, { code: refusal.code, reason: refusal.message.slice(0, 300) });
-  const context = clientContext(request.headers['x-server-structlog-context']);
-  if (context !== undefined) line.client_context = context;
+  if (request.clientContext !== undefined) line.client_context = request.clientContext;
   return line;
 }
 
-/** What Python clients attach to the lines of a request; anything that is no small JSON object is ignored. */
-function clientContext(header: string | string[] | undefined): unknown {
-  if (typeof header !== 'string' || header.length > 2_000) return undefined;
+/** What Python clients attach to the lines of a request: an object, or its JSON text. Undefined for all that is no small object. */
+export function contextOf(given: unknown): object | undefined {
   try {
-    const value: unknown = JSON.parse(header);
+    const text = typeof given === 'string' ? given : JSON.stringify(given);
+    if (text === undefined || text.length > CONTEXT_CHARS_MAX) return undefined;
+    const value: unknown = typeof given === 'string' ? JSON.parse(given) : given;
     return typeof value === 'object' && value !== null && !Array.isArray(value) ? value : undefined;
   } catch {
     return undefined;

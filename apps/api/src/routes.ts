@@ -1,28 +1,40 @@
 /**
  * The routes, made by one loop over the operations of the contracts. What the api owns it calls; everything else it sends over
  * the bus to its owner. Nothing here knows a particular operation. POST answers 200, and every answer is JSON.
+ *
+ * The Python protocol stands under two prefixes: clients before 3.4.21 ask for `/api/v2`, whose routes are those of `/api/v3`
+ * (spec/http-api-execution.md section 8.1).
  */
 import { JobmonError, OPERATIONS, type HttpBinding, type Operation } from '@jobmon/contracts';
 import { createSender } from '@jobmon/messaging';
 import type { FastifyInstance, FastifyReply, FastifyRequest, HTTPMethods } from 'fastify';
-import type { z } from 'zod';
-import { objectIn } from './body';
+import { z } from 'zod';
+import { bodyBytesMaxOf, objectIn } from './body';
+import { compressed } from './compression';
 import type { ApiContext, Call } from './context';
 import { handlersOf, type Answer } from './handlers';
 import { requireToken } from './guard';
 import { answerMethodNotAllowed, type Fault } from './refusal';
+import { contextOf } from './request-log';
 import { sendEvents } from './stream';
 
 /** The methods that Fastify routes; each path answers 405 to those it does not have. */
 const METHODS: readonly HTTPMethods[] = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
 /** Faults named in one answer. */
 const FAULTS_MAX = 20;
+/** Where the Python protocol stands, and where its elder clients look for it. */
+const PYTHON_PREFIX = '/api/v3/';
+const PYTHON_PREFIX_ELDER = '/api/v2/';
+/** L3: the elder prefix answered it in a shape that nobody reads any more, so there it is not served at all. */
+const NOT_UNDER_ELDER_PREFIX = '/api/v3/task_template_resource_usage';
+/** What clients before 3.4.0 put beside the fields of a request, for the log (spec/http-api-execution.md section 2.2). */
+const CONTEXT_KEY = 'server_structlog_context';
 
 /** Registers every operation that has an HTTP binding. `closing` is aborted when the server stops. */
 export function registerRoutes(server: FastifyInstance, context: ApiContext, closing: AbortSignal): void {
   const sender = createSender(context.messenger);
   const handlers = handlersOf(context, sender);
-  const methods = new Map<string, HTTPMethods[]>();
+  const methods = new Map<string, { url: string; allowed: HTTPMethods[] }>();
   const guard = requireToken(context.token);
   for (const operation of OPERATIONS) {
     const { http } = operation;
@@ -31,33 +43,49 @@ export function registerRoutes(server: FastifyInstance, context: ApiContext, clo
     if (operation.owner === 'api' && own === undefined)
       throw new Error(`the api owns ${operation.name} and has no handler for it`);
     const answer: Answer = own ?? ((request, call) => sender.send(operation, request as never, { request_id: call.request_id }));
-    const url = http.path.replace(/\{(\w+)\}/g, ':$1');
-    methods.set(url, [...(methods.get(url) ?? []), http.method]);
-    server.route({
-      method: http.method,
-      url,
-      bodyLimit: http.body_bytes_max,
-      onRequest: http.path.startsWith('/api/v4/') && http.method !== 'GET' ? [guard] : [],
-      handler: handlerOf(operation, http, answer, context, closing),
-    });
+    const handler = handlerOf(operation, http, answer, context, closing);
+    for (const path of pathsOf(http)) {
+      const url = path.replace(/\{(\w+)\}/g, ':$1');
+      // The router tells paths apart by their words, not by how their parameters are called.
+      const words = path.replace(/\{\w+\}/g, '{}');
+      methods.set(words, { url, allowed: [...(methods.get(words)?.allowed ?? []), http.method] });
+      server.route({
+        method: http.method,
+        url,
+        bodyLimit: bodyBytesMaxOf(http),
+        onRequest: path.startsWith('/api/v4/') && http.method !== 'GET' ? [guard] : [],
+        handler,
+      });
+    }
   }
-  for (const [url, allowed] of methods) {
+  for (const { url, allowed } of methods.values()) {
     const others = METHODS.filter((method) => !allowed.includes(method));
     server.route({ method: others, url, handler: answerMethodNotAllowed(allowed) });
   }
   // Python's clients join prefix and path, so they may ask for the root without its slash; spec/http-api-execution.md section 2.1.
-  server.get('/api/v3', (_request, reply) => reply.redirect('/api/v3/', 307));
+  for (const prefix of [PYTHON_PREFIX, PYTHON_PREFIX_ELDER]) {
+    server.get(prefix.slice(0, -1), (_request, reply) => reply.redirect(prefix, 307));
+  }
+}
+
+/** Every path that reaches an operation. */
+function pathsOf({ path }: HttpBinding): string[] {
+  if (!path.startsWith(PYTHON_PREFIX) || path === NOT_UNDER_ELDER_PREFIX) return [path];
+  return [path, PYTHON_PREFIX_ELDER + path.slice(PYTHON_PREFIX.length)];
 }
 
 function handlerOf(operation: Operation, http: HttpBinding, answer: Answer, context: ApiContext, closing: AbortSignal) {
   const toWire = http.toWire as ((reply: unknown) => unknown) | undefined;
+  const isPython = http.path.startsWith(PYTHON_PREFIX);
+  const fields = operation.request instanceof z.ZodObject ? new Set(Object.keys(operation.request.shape)) : undefined;
   return async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
     const call = callOf(request, reply, closing);
-    const value = await answer(requestIn(operation, http, request), call);
+    const value = await answer(requestIn(operation, http, fields, request), call);
     if (http.stream) return sendEvents(value as AsyncIterable<unknown>, reply, call.signal(), context.log);
     if (closing.aborted) reply.header('connection', 'close');
     reply.header('content-type', 'application/json; charset=utf-8');
-    return reply.send(JSON.stringify(toWire === undefined ? value : toWire(value)));
+    const text = JSON.stringify(toWire === undefined ? value : toWire(value));
+    return reply.send(isPython ? await compressed(text, request, reply) : text);
   };
 }
 
@@ -75,22 +103,55 @@ function callOf(request: FastifyRequest, reply: FastifyReply, closing: AbortSign
   };
 }
 
-/** Path, query and body as one object that the operation's schema accepts; the path wins over the body, the body over the query. */
-function requestIn(operation: Operation, http: HttpBinding, request: FastifyRequest): unknown {
+/**
+ * Path, query and body as one object that the operation's schema accepts; the path wins over the body, the body over the query.
+ * Of a query only `fields`, those that the schema names, are taken: Python's clients add their version to every URL. A body of a
+ * GET is not looked at (clients before 3.4.0 send one).
+ */
+function requestIn(
+  operation: Operation,
+  http: HttpBinding,
+  fields: ReadonlySet<string> | undefined,
+  request: FastifyRequest,
+): unknown {
   const params = request.params as Record<string, string>;
-  const body: Record<string, unknown> = http.method === 'GET' ? {} : objectIn(request.body as Buffer | undefined);
+  const query = request.query as Record<string, unknown>;
+  const body = http.method === 'GET' ? {} : objectIn(request.body as Buffer | undefined, http.lossless);
+  if (http.path.startsWith(PYTHON_PREFIX)) takeContext(request, query, body);
+  const inQuery = new Set<string>();
   // Into the body, not into a copy: a hostile one has a million keys, and copying them takes as long as reading them.
-  for (const [name, value] of Object.entries(request.query as Record<string, unknown>)) {
-    if (name !== '__proto__' && !Object.hasOwn(body, name)) body[name] = value;
+  for (const [name, value] of Object.entries(query)) {
+    if (name === '__proto__' || Object.hasOwn(body, name) || fields?.has(name) === false) continue;
+    body[name] = value;
+    inQuery.add(name);
   }
   const parsed = operation.request.safeParse(Object.assign(body, params));
   if (parsed.success) return parsed.data;
   const faults = parsed.error.issues.slice(0, FAULTS_MAX).map((issue): Fault => {
-    const where = String(issue.path[0]) in params ? 'path' : http.method === 'GET' ? 'query' : 'body';
-    return { type: issue.code, loc: [where, ...(issue.path as (string | number)[])], msg: issue.message };
+    const name = String(issue.path[0]);
+    const where = name in params ? 'path' : http.method === 'GET' || inQuery.has(name) ? 'query' : 'body';
+    const isMissing = issue.path.length === 1 && !Object.hasOwn(body, name);
+    return {
+      type: isMissing ? 'missing' : issue.code,
+      loc: [where, ...(issue.path as (string | number)[])],
+      msg: issue.message,
+      input: where === 'body' || isMissing ? null : body[name],
+    };
   });
-  const code = faults.some((fault) => fault.loc[0] === 'body') ? 'MALFORMED' : 'UNPROCESSABLE';
-  throw new JobmonError(code, sentenceOf(parsed.error.issues), { faults });
+  // As the Python server looks at a request: its address first, its body after that.
+  const inAddress = faults.filter((fault) => fault.loc[0] !== 'body');
+  if (inAddress.length > 0) throw new JobmonError('UNPROCESSABLE', sentenceOf(parsed.error.issues), { faults: inAddress });
+  throw new JobmonError('MALFORMED', sentenceOf(parsed.error.issues), { faults });
+}
+
+/** Takes the log context of elder clients out of query and body, where it would pass for a field, and gives it to the log. */
+function takeContext(request: FastifyRequest, query: Record<string, unknown>, body: Record<string, unknown>): void {
+  for (const part of [query, body]) {
+    if (!Object.hasOwn(part, CONTEXT_KEY)) continue;
+    const context = contextOf(part[CONTEXT_KEY]);
+    if (context !== undefined) request.clientContext = { ...request.clientContext, ...context };
+    delete part[CONTEXT_KEY];
+  }
 }
 
 function sentenceOf(issues: readonly z.core.$ZodIssue[]): string {

@@ -23,3 +23,17 @@ export const LIMIT_NONE = ID_MAX;
 
 /** `YYYY-MM-DD HH:MM:SS`, whole seconds, UTC, by the database's clock. */
 export const DateText = z.string();
+
+/**
+ * A hash that Python clients send as a JSON number of up to 78 digits (E9, E33, E41): out comes its text of digits. An operation that
+ * takes one is declared `http.lossless`, else the number arrives rounded.
+ */
+export const HashNumber = z.union([z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER).transform(String), HashDigits]);
+
+/**
+ * A list in a query, written by repeating its key: `?task_ids=1&task_ids=2` (spec/http-api-inspection.md section 1). One key alone is a list of
+ * one, an absent key is absent: add `.optional()` or `.default([])` where that is allowed. In a body the field is a plain list.
+ */
+export function Repeated<Item extends z.ZodType>(item: Item) {
+  return z.preprocess((given) => (given === undefined || Array.isArray(given) ? given : [given]), z.array(item));
+}

@@ -13,7 +13,7 @@ export interface HttpBinding {
   readonly method: 'GET' | 'POST' | 'PUT';
   /** Path with parameters in braces, e.g. `/api/v4/workflows/{workflow_id}`. Path, query and body fill one request object. */
   readonly path: string;
-  /** Largest accepted body in bytes; 1 MiB when absent. */
+  /** Largest accepted body in bytes; 1 MiB when absent, 2 MiB when the body is read without loss. */
   readonly body_bytes_max?: number;
   /** The answer is a stream of server-sent events, each a value of the reply schema. */
   readonly stream?: true;
@@ -25,8 +25,8 @@ export interface HttpBinding {
   /** Schema of what `toWire` makes, for the OpenAPI document; given with it and only with it. */
   readonly wire?: z.ZodType;
   /**
-   * The body may hold integers beyond 2^53, which `JSON.parse` would round: they reach the request's schema as text of digits. Such
-   * a body is read 75 times slower and is therefore bound to 2 MiB (design, section 4).
+   * The body may hold integers beyond 2^53, which `JSON.parse` would round: they reach the request's schema as text of digits (every
+   * other number as a number). Such a body is read 75 times slower and is therefore bound to 2 MiB (design, section 4).
    */
   readonly lossless?: true;
 }
