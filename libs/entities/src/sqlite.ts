@@ -105,7 +105,8 @@ class SqliteDatabase implements Database {
   static async open(file: string): Promise<SqliteDatabase> {
     const writer = new SqliteHandle(file, { fileMustExist: true, timeout: 0 });
     try {
-      writer.pragma('journal_mode = WAL');
+      // Another process may be opening the file at this moment, or closing it as its last one.
+      await untilUnlocked(Date.now() + WRITE_PATIENCE_MS, () => writer.pragma('journal_mode = WAL'));
       writer.pragma('synchronous = FULL');
       const dataSource = new DataSource({ ...dataSourceOptions(file), readonly: true });
       prepareDriver(dataSource);

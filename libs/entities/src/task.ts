@@ -5,7 +5,13 @@ import { DateTime, Id, Int, IntKey, Text, Varchar, VarcharKey } from './columns'
 
 @Entity('task')
 @Index('uc_task_identity', ['identity'], { unique: true })
-@Index('ix_workflow_id_status_date', ['workflow_id', 'status_date'])
+@Index('ix_task_workflow_id_status_date_status_num_attempts_array_id', [
+  'workflow_id',
+  'status_date',
+  'status',
+  'num_attempts',
+  'array_id',
+])
 @Index('fkidx_task_array_id', ['array_id'])
 @Index('fkidx_task_node_id', ['node_id'])
 export class Task {

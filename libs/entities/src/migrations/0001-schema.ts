@@ -163,7 +163,14 @@ export const TABLES: readonly TableShape[] = [
     ],
     [
       unique('uc_task_identity', 'identity'),
-      index('ix_workflow_id_status_date', 'workflow_id', 'status_date'),
+      index(
+        'ix_task_workflow_id_status_date_status_num_attempts_array_id',
+        'workflow_id',
+        'status_date',
+        'status',
+        'num_attempts',
+        'array_id',
+      ),
       index('fkidx_task_array_id', 'array_id'),
       index('fkidx_task_node_id', 'node_id'),
     ],

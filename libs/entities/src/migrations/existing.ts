@@ -40,7 +40,15 @@ const DROPPED: Readonly<Record<string, readonly (readonly string[])[]>> = {
   workflow_attribute: [['workflow_id']],
   workflow_run: [['status'], ['status', 'jobmon_version', 'jobmon_server_version']],
   array: [['task_template_version_id']],
-  task: [['status'], ['task_resources_id'], ['workflow_id'], ['name'], ['status_date'], ['task_args_hash']],
+  task: [
+    ['status'],
+    ['task_resources_id'],
+    ['workflow_id'],
+    ['workflow_id', 'status_date'],
+    ['name'],
+    ['status_date'],
+    ['task_args_hash'],
+  ],
   task_attribute: [['task_id']],
   task_instance: [
     ['array_id'],
