@@ -14,6 +14,7 @@ import {
 } from '@jobmon/contracts';
 import { Inject, Injectable, Module, type DynamicModule, type OnApplicationShutdown, type OnModuleInit } from '@nestjs/common';
 import { StateMachine, type StateMachineContext } from './state-machine';
+import { WorkflowWide } from './workflow-wide';
 
 export type { StateMachineContext } from './state-machine';
 
@@ -27,14 +28,17 @@ export function stateMachineModule(context: StateMachineContext): DynamicModule 
 @Injectable()
 class Handlers implements OnModuleInit, OnApplicationShutdown {
   private readonly machine: StateMachine;
+  private readonly workflowWide: WorkflowWide;
 
   constructor(@Inject(CONTEXT) private readonly context: StateMachineContext) {
     this.machine = new StateMachine(context);
+    this.workflowWide = new WorkflowWide(context);
   }
 
   onModuleInit(): void {
     const { messenger } = this.context;
     const { machine } = this;
+    this.workflowWide.handle(messenger);
     messenger.handle(logRunning, (requests) => machine.report(requests.map((request) => ({ name: 'log_running', request }))));
     messenger.handle(logReportBy, (requests) => machine.report(requests.map((request) => ({ name: 'log_report_by', request }))));
     messenger.handle(logDone, (requests) => machine.report(requests.map((request) => ({ name: 'log_done', request }))));
@@ -56,7 +60,7 @@ class Handlers implements OnModuleInit, OnApplicationShutdown {
 
   /** Last of Nest's steps: what other modules still report while they end is heard. */
   async onApplicationShutdown(): Promise<void> {
-    await this.machine.drain();
+    await Promise.all([this.machine.drain(), this.workflowWide.drain()]);
   }
 }
 
