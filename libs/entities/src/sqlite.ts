@@ -106,11 +106,12 @@ class SqliteDatabase implements Database {
     const writer = new SqliteHandle(file, { fileMustExist: true, timeout: 0 });
     try {
       // Another process may be opening the file at this moment, or closing it as its last one.
-      await untilUnlocked(Date.now() + WRITE_PATIENCE_MS, () => writer.pragma('journal_mode = WAL'));
+      const deadline = Date.now() + WRITE_PATIENCE_MS;
+      await untilUnlocked(deadline, () => writer.pragma('journal_mode = WAL'));
       writer.pragma('synchronous = FULL');
       const dataSource = new DataSource({ ...dataSourceOptions(file), readonly: true });
       prepareDriver(dataSource);
-      await dataSource.initialize();
+      await untilUnlocked(deadline, () => dataSource.initialize());
       return new SqliteDatabase(file, dataSource, writer, handleOf(dataSource));
     } catch (error) {
       writer.close();
@@ -301,7 +302,8 @@ async function migrate(file: string, log: Logger): Promise<void> {
   await untilUnlocked(deadline, () => dataSource.initialize());
   const handle = handleOf(dataSource);
   try {
-    if (pendingMigrations(appliedMigrations(handle), file).length === 0) return;
+    const standing = await untilUnlocked(deadline, () => appliedMigrations(handle));
+    if (pendingMigrations(standing, file).length === 0) return;
     await untilUnlocked(deadline, () => handle.pragma('journal_mode = WAL'));
     await untilUnlocked(deadline, () => handle.exec('BEGIN IMMEDIATE'));
     const applied = appliedMigrations(handle);
