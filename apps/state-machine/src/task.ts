@@ -1,5 +1,5 @@
 /**
- * Queueing: the one place where task instances of server runs are made, and so the place where limits are kept. Everything
+ * Queueing: the one place where task instances are made, and so the place where the limits of server runs are kept. Everything
  * happens under the workflow's lock: only queueing raises the number of live instances, so a count taken there can only be too
  * high, never too low (design rule 5.8).
  */
@@ -14,10 +14,13 @@ import {
   type ReplyOf,
   type RequestOf,
   type TaskStatus,
+  type WorkflowRunStatus,
 } from '@jobmon/contracts';
 import { idList, instancesByStatus, lockRows, updateRows, type Dialect, type Procedure } from '@jobmon/entities';
 import { insertHistory, TaskStatusCounts } from './record';
-import { ascending, guarded } from './transition';
+import { ascending, guarded, type Asker } from './transition';
+
+const SCHEDULER: Asker = { actor: Actor.SCHEDULER, reason: historyReasonOf('task.queue') };
 
 export interface Queued {
   readonly reply: ReplyOf<typeof queueTasks>;
@@ -26,7 +29,8 @@ export interface Queued {
   readonly queued: number[];
 }
 
-interface ReadyTask {
+/** A locked task with what its next attempt needs. */
+export interface ReadyTask {
   readonly id: number;
   readonly array_id: number;
   readonly task_resources_id: number;
@@ -48,34 +52,50 @@ interface Place {
  */
 export function* queue(dialect: Dialect, writer: string, request: RequestOf<typeof queueTasks>): Procedure<Queued> {
   const run = yield* lockRun(dialect, request.workflow_run_id);
-  const tasks = yield* lockTasks(dialect, run.workflow_id, request.task_ids);
-  const statuses = new Map(tasks.rows.map((task) => [task.id, task.status]));
+  const tasks = yield* lockTasks(dialect, request.task_ids, (task) => task.workflow_id === run.workflow_id);
+  refuseStrangers(run.workflow_id, request.task_ids, tasks.rows);
   const answer = (queued: number[], heldBack: number[]): Queued => ({
-    reply: { statuses: request.task_ids.map((id) => [id, statuses.get(id) as TaskStatus]), held_back: heldBack },
+    reply: { statuses: request.task_ids.map((id) => [id, tasks.statuses.get(id) as TaskStatus]), held_back: heldBack },
     workflow_id: run.workflow_id,
     queued,
   });
   if (run.driver !== Driver.SERVER || run.status !== 'R') return answer([], []);
 
-  const ready = inRequestOrder(request.task_ids, tasks.rows).filter((task) => task.status === 'G' || task.status === 'A');
+  const ready = inRequestOrder(request.task_ids, tasks.rows).filter(isReady);
   const { taken, heldBack } = yield* withinLimits(run, tasks.array_limits, ready);
   if (taken.length === 0) return answer([], heldBack);
-  const places = yield* placesOf(taken);
-  yield* insertInstances(dialect, run.id, places);
-  yield* moveTasks(dialect, writer, run.workflow_id, places);
-  for (const task of taken) statuses.set(task.id, 'Q');
+  yield* makeAttempts(dialect, writer, run, taken, SCHEDULER);
+  for (const task of taken) tasks.statuses.set(task.id, 'Q');
   return answer(ascending(taken.map(({ id }) => id)), heldBack);
 }
 
-interface LockedRun {
+/** Whether a task may be queued. */
+export const isReady = (task: ReadyTask): boolean => task.status === 'G' || task.status === 'A';
+
+/** An instance in Q for each of these locked, ready tasks, in batches by array and resources; the tasks follow. 5 statements or 6. */
+export function* makeAttempts(
+  dialect: Dialect,
+  writer: string,
+  run: LockedRun,
+  taken: readonly ReadyTask[],
+  asker: Asker,
+): Procedure<void> {
+  const places = yield* placesOf(taken);
+  yield* insertInstances(dialect, run.id, places);
+  yield* moveTasks(dialect, writer, run.workflow_id, places, asker);
+}
+
+/** A run under its lock and its workflow's. */
+export interface LockedRun {
   readonly id: number;
   readonly workflow_id: number;
-  readonly status: string;
+  readonly status: WorkflowRunStatus;
   readonly driver: string | null;
   readonly limit: number;
 }
 
-function* lockRun(dialect: Dialect, runId: number): Procedure<LockedRun> {
+/** @throws JobmonError NOT_FOUND */
+export function* lockRun(dialect: Dialect, runId: number): Procedure<LockedRun> {
   const [found] = (yield { sql: 'SELECT workflow_id FROM workflow_run WHERE id = ?', params: [runId] }).rows as {
     workflow_id: number;
   }[];
@@ -88,36 +108,52 @@ function* lockRun(dialect: Dialect, runId: number): Procedure<LockedRun> {
   return { ...run, limit: workflow?.max_concurrently_running ?? LIMIT_NONE };
 }
 
-/** Locks the arrays, then the tasks; an array never changes its task, so it is found without locks. */
-function* lockTasks(
+interface LockedTasks {
+  /** The tasks that were locked, by id. */
+  readonly rows: ReadyTask[];
+  readonly array_limits: ReadonlyMap<number, number>;
+  /** Where every task stands that was asked about and exists, locked or not. */
+  readonly statuses: Map<number, TaskStatus>;
+}
+
+/** Locks the arrays of those that are `mine`, then these tasks; an array never changes its task, so it is found without locks. */
+export function* lockTasks(
   dialect: Dialect,
-  workflowId: number,
   taskIds: readonly number[],
-): Procedure<{ rows: ReadyTask[]; array_limits: Map<number, number> }> {
-  const ids = ascending(taskIds);
-  const list = idList(ids);
-  const found = (yield { sql: `SELECT id, array_id, workflow_id FROM task WHERE id IN ${list.sql}`, params: list.params })
-    .rows as { id: number; array_id: number | null; workflow_id: number | null }[];
-  const own = new Map(found.filter((row) => row.workflow_id === workflowId).map((row) => [row.id, row.array_id]));
-  const foreign = ids.filter((id) => !own.has(id));
+  isMine: (task: { readonly workflow_id: number | null; readonly array_id: number | null }) => boolean,
+): Procedure<LockedTasks> {
+  const list = idList(ascending(taskIds));
+  const found = (yield { sql: `SELECT id, array_id, workflow_id, status FROM task WHERE id IN ${list.sql}`, params: list.params })
+    .rows as { id: number; array_id: number | null; workflow_id: number | null; status: TaskStatus }[];
+  const statuses = new Map(found.map((row) => [row.id, row.status]));
+  const mine = found.filter(isMine);
+  if (mine.length === 0) return { rows: [], array_limits: new Map(), statuses };
+  const arrayIds = ascending(mine.map((row) => row.array_id).filter((id): id is number => id !== null));
+  const arrays = (yield lockRows(dialect, 'array', 'id, max_concurrently_running', arrayIds)).rows as {
+    id: number;
+    max_concurrently_running: number;
+  }[];
+  const ids = ascending(mine.map(({ id }) => id));
+  const rows = (yield lockRows(dialect, 'task', 'id, array_id, task_resources_id, status', ids)).rows as ReadyTask[];
+  for (const row of rows) statuses.set(row.id, row.status);
+  return { rows, array_limits: new Map(arrays.map((row) => [row.id, row.max_concurrently_running])), statuses };
+}
+
+/** @throws JobmonError NOT_FOUND for tasks of other workflows or of none, CONFLICT for those without array or resources. */
+function refuseStrangers(workflowId: number, taskIds: readonly number[], own: readonly ReadyTask[]): void {
+  const known = new Set(own.map(({ id }) => id));
+  const foreign = ascending(taskIds).filter((id) => !known.has(id));
   if (foreign.length > 0) {
     throw new JobmonError('NOT_FOUND', `workflow ${workflowId} has no task ${foreign.slice(0, 20).join(', ')}`, {
       task_ids: foreign,
     });
   }
-  const arrayIds = ascending([...own.values()].filter((id): id is number => id !== null));
-  const arrays = (yield lockRows(dialect, 'array', 'id, max_concurrently_running', arrayIds)).rows as {
-    id: number;
-    max_concurrently_running: number;
-  }[];
-  const rows = (yield lockRows(dialect, 'task', 'id, array_id, task_resources_id, status', ids)).rows as ReadyTask[];
-  const homeless = rows.filter((task) => task.array_id === null || task.task_resources_id === null).map(({ id }) => id);
+  const homeless = own.filter((task) => task.array_id === null || task.task_resources_id === null).map(({ id }) => id);
   if (homeless.length > 0) {
     throw new JobmonError('CONFLICT', `no array or no resources: task ${homeless.slice(0, 20).join(', ')}`, {
       task_ids: homeless,
     });
   }
-  return { rows, array_limits: new Map(arrays.map((row) => [row.id, row.max_concurrently_running])) };
 }
 
 /** The tasks in the order they were asked for: the scheduler asks by priority, and limits are filled in that order. */
@@ -209,7 +245,13 @@ function* insertInstances(dialect: Dialect, runId: number, places: readonly Plac
 }
 
 /** The tasks follow: Q, one attempt more, the new instance as the fence; then history and counts. */
-function* moveTasks(dialect: Dialect, writer: string, workflowId: number, places: readonly Place[]): Procedure<void> {
+function* moveTasks(
+  dialect: Dialect,
+  writer: string,
+  workflowId: number,
+  places: readonly Place[],
+  asker: Asker,
+): Procedure<void> {
   const batches = new Map(
     places.map(({ task, array_batch_num }) => [`${task.array_id}/${array_batch_num}`, { task, array_batch_num }]),
   );
@@ -247,8 +289,7 @@ function* moveTasks(dialect: Dialect, writer: string, workflowId: number, places
       sequence: 1,
       from_status: null,
       to_status: 'Q',
-      actor: Actor.SCHEDULER,
-      reason: historyReasonOf('task.queue'),
+      ...asker,
     })),
   );
   const countStatement = counts.write(dialect, writer);

@@ -19,6 +19,7 @@ import {
   type HistoryReason,
   type TaskInstanceStatus,
   type TaskStatus,
+  type WorkflowRunStatus,
 } from '@jobmon/contracts';
 import { idList, lockRows, updateRows, type Dialect, type Procedure, type SqlValue, type Statement } from '@jobmon/entities';
 import { insertErrors, insertHistory, TaskStatusCounts, type ErrorRow, type HistoryRow } from './record';
@@ -90,9 +91,13 @@ export interface LockedInstance {
   readonly task: LockedTask;
   readonly workflow_run_id: number;
   readonly driver: Driver;
+  /** Where its run stood when the instance was resolved, before any lock. */
+  readonly run_status: WorkflowRunStatus;
   readonly agent_id: number | null;
   readonly nodename: string | null;
   readonly process_group_id: number | null;
+  /** Its deadline had passed under the lock. */
+  readonly is_overdue: boolean;
   readonly status_found: TaskInstanceStatus;
   status: TaskInstanceStatus;
   /** Last sequence of its history before this transaction. */
@@ -135,7 +140,7 @@ export class Transition {
     const list = idList(ids);
     const resolved = yield {
       sql:
-        'SELECT ti.id, ti.task_id, ti.workflow_run_id, wr.workflow_id, wr.driver ' +
+        'SELECT ti.id, ti.task_id, ti.workflow_run_id, wr.workflow_id, wr.driver, wr.status AS run_status ' +
         `FROM task_instance AS ti${this.dialect.byPrimaryKey} ` +
         `${this.dialect.joinInOrder} workflow_run AS wr ON wr.id = ti.workflow_run_id WHERE ti.id IN ${list.sql}`,
       params: list.params,
@@ -143,7 +148,9 @@ export class Transition {
     const owners = new Map<number, Owner>((resolved.rows as Owner[]).map((row) => [row.id, row]));
     if (owners.size === 0) return;
     yield* this.lockTaskRows([...owners.values()]);
-    const columns = 'id, status, agent_id, nodename, process_group_id, history_sequence';
+    const columns =
+      'id, status, agent_id, nodename, process_group_id, history_sequence, ' +
+      `report_by_date <= ${this.dialect.now} AS is_overdue`;
     const locked = yield lockRows(this.dialect, 'task_instance', columns, ascending([...owners.keys()]));
     for (const row of locked.rows as InstanceRow[]) {
       const owner = owners.get(row.id);
@@ -154,6 +161,8 @@ export class Transition {
         task,
         workflow_run_id: owner.workflow_run_id,
         driver: owner.driver === Driver.SERVER ? Driver.SERVER : Driver.CLIENT,
+        run_status: owner.run_status,
+        is_overdue: row.is_overdue === 1,
         status_found: row.status,
         history_sequence: row.history_sequence ?? 0,
         steps: 0,
@@ -278,6 +287,7 @@ interface Owner {
   readonly workflow_run_id: number;
   readonly workflow_id: number;
   readonly driver: string | null;
+  readonly run_status: WorkflowRunStatus;
 }
 
 interface TaskRow {
@@ -296,6 +306,7 @@ interface InstanceRow {
   readonly nodename: string | null;
   readonly process_group_id: number | null;
   readonly history_sequence: number | null;
+  readonly is_overdue: number | null;
 }
 
 /** The fence of rows older than the column: the highest instance id of each task. The task rows are locked, so none can be added. */
