@@ -1,4 +1,8 @@
 /** Task templates as command line and screens read them: C11 to C18 and L3. */
+import { getResourceUsage } from '@jobmon/contracts';
 import type { Register } from '../handlers';
+import { findResourceUsage } from './resource-usage';
 
-export function registerTaskTemplateView(_answer: Register): void {}
+export function registerTaskTemplateView(answer: Register): void {
+  answer(getResourceUsage, findResourceUsage);
+}
