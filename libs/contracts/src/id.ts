@@ -21,6 +21,16 @@ export const HashDigits = z.string().regex(/^[0-9]{1,78}$/, 'must be 1 to 78 dec
 export const Limit = z.number().int().nonnegative().max(ID_MAX);
 export const LIMIT_NONE = ID_MAX;
 
+/** A limit as Python's clients and the browser send it: a number or its digits (spec/http-api-execution.md trap 15). */
+export const LimitOrDigits = z.union([
+  Limit,
+  z
+    .string()
+    .regex(/^[0-9]{1,10}$/, 'must be a whole number')
+    .transform(Number)
+    .pipe(Limit),
+]);
+
 /** `YYYY-MM-DD HH:MM:SS`, whole seconds, UTC, by the database's clock. */
 export const DateText = z.string();
 
