@@ -2,4 +2,6 @@
 export * from './database';
 export * from './factories';
 export * from './house-process';
+export * from './python-client';
 export * from './python-database';
+export * from './wire-recorder';
