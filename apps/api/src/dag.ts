@@ -4,13 +4,14 @@
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { JobmonError, type registerEdges, type ReplyOf, type RequestOf } from '@jobmon/contracts';
-import type { Database, Procedure } from '@jobmon/entities';
+import type { Database, Dialect, Procedure, Statement } from '@jobmon/entities';
 import type { Room } from './context';
 import { refuse } from './task-check';
 import { lockWorkflow, readWorkflow, type WorkflowRow } from './workflow';
 
 type Request = RequestOf<typeof registerEdges>;
-type EdgeLists = Request['nodes'][number];
+/** A node with its upstreams and its downstreams. */
+export type EdgeLists = Request['nodes'][number];
 
 /** Rows of one transaction, and ids looked up in one statement. */
 const PIECE_ROWS_MAX = 2_000;
@@ -28,30 +29,80 @@ export async function storeEdges({ database }: Room, { workflow_id, nodes }: Req
   checkLists(nodes);
   await checkMembers(database, workflow_id, nodes);
   const { dialect } = database;
-  const given = dialect.jsonRows('given', { node_id: 'int', up: 'text', down: 'text' });
   const upsert = dialect.onDuplicate(
     ['dag_id', 'node_id'],
     `upstream_node_ids = ${dialect.inserted('upstream_node_ids')}, downstream_node_ids = ${dialect.inserted('downstream_node_ids')}`,
   );
-  for (const piece of cut(nodes, Math.min(PIECE_BYTES_MAX, database.batch_bytes_max / 4))) {
+  for (const piece of cut(database, nodes)) {
     await database.write({ label: 'dag.register_edges' }, function* (): Procedure<void> {
-      const { rows } = yield {
-        sql: `SELECT created_date FROM dag WHERE id = ?${dialect.forUpdate}`,
-        params: [workflow.dag_id],
-      };
-      if ((rows[0] as { created_date: string | null }).created_date !== null) return;
-      yield {
-        sql: `INSERT INTO edge (dag_id, node_id, upstream_node_ids, downstream_node_ids)
-              SELECT ?, given.node_id, given.up, given.down FROM ${given} WHERE 1 = 1 ${upsert}`,
-        params: [workflow.dag_id, piece],
-      };
+      if (!(yield* lockOpenDag(dialect, workflow.dag_id))) return;
+      yield insertEdges(dialect, 'INSERT', workflow.dag_id, piece, `WHERE 1 = 1 ${upsert}`);
     });
   }
   return { stored: nodes.length };
 }
 
+/**
+ * Stores edges without a proof that they can be run, as the Python protocol does: a node that stands is left alone. With
+ * `isLast` the graph is stamped complete.
+ *
+ * @throws JobmonError NOT_FOUND
+ */
+export async function appendEdges(
+  database: Database,
+  dag_id: number,
+  nodes: readonly EdgeLists[],
+  isLast: boolean,
+): Promise<void> {
+  const { dialect } = database;
+  const [dag] = await database.read<{ created_date: string | null }>('SELECT created_date FROM dag WHERE id = ?', [dag_id]);
+  if (dag === undefined) throw new JobmonError('NOT_FOUND', `there is no graph ${dag_id}`);
+  if (dag.created_date !== null) return;
+  await checkNodes(database, nodes);
+  for (const piece of cut(database, nodes)) {
+    await database.write({ label: 'dag.add_edges' }, function* (): Procedure<void> {
+      if (yield* lockOpenDag(dialect, dag_id)) yield insertEdges(dialect, dialect.insertIgnore, dag_id, piece, '');
+    });
+  }
+  if (!isLast) return;
+  await database.write({ label: 'dag.complete' }, function* (): Procedure<void> {
+    yield stampDag(dialect, dag_id);
+  });
+}
+
+/** Locks a graph; answers whether it is still open for edges. */
+function* lockOpenDag(dialect: Dialect, dag_id: number): Procedure<boolean> {
+  const { rows } = yield { sql: `SELECT created_date FROM dag WHERE id = ?${dialect.forUpdate}`, params: [dag_id] };
+  return (rows[0] as { created_date: string | null }).created_date === null;
+}
+
+function insertEdges(dialect: Dialect, insert: string, dag_id: number, piece: string, tail: string): Statement {
+  const given = dialect.jsonRows('given', { node_id: 'int', up: 'text', down: 'text' });
+  return {
+    sql: `${insert} INTO edge (dag_id, node_id, upstream_node_ids, downstream_node_ids)
+          SELECT ?, given.node_id, given.up, given.down FROM ${given} ${tail}`,
+    params: [dag_id, piece],
+  };
+}
+
+function stampDag(dialect: Dialect, dag_id: number): Statement {
+  return { sql: `UPDATE dag SET created_date = COALESCE(created_date, ${dialect.now}) WHERE id = ?`, params: [dag_id] };
+}
+
+/** Every node that a row is stored for must exist. Those that it names have rows of their own. */
+async function checkNodes(database: Database, nodes: readonly EdgeLists[]): Promise<void> {
+  const sql = `SELECT given.id AS id FROM ${database.dialect.jsonRows('given', { id: 'int' })}
+                 LEFT JOIN node n ON n.id = given.id WHERE n.id IS NULL LIMIT 1`;
+  for (let from = 0; from < nodes.length; from += PAGE_ROWS) {
+    const piece = nodes.slice(from, from + PAGE_ROWS).map(([id]) => ({ id }));
+    const [stranger] = await database.read<{ id: number }>(sql, [JSON.stringify(piece)]);
+    if (stranger !== undefined) throw new JobmonError('NOT_FOUND', `there is no node ${stranger.id}`);
+  }
+}
+
 /** Rows of edges as JSON parameters, each small enough for one transaction. An empty list is stored as NULL. */
-function cut(nodes: readonly EdgeLists[], bytes_max: number): string[] {
+function cut(database: Database, nodes: readonly EdgeLists[]): string[] {
+  const bytes_max = Math.min(PIECE_BYTES_MAX, database.batch_bytes_max / 4);
   const pieces: string[] = [];
   let rows: string[] = [];
   let bytes = 0;
@@ -156,7 +207,7 @@ export async function sealGraph(database: Database, workflow: WorkflowRow): Prom
       sql: `UPDATE workflow SET created_date = COALESCE(created_date, ${dialect.now}) WHERE id = ?`,
       params: [workflow.id],
     };
-    yield { sql: `UPDATE dag SET created_date = COALESCE(created_date, ${dialect.now}) WHERE id = ?`, params: [workflow.dag_id] };
+    yield stampDag(dialect, workflow.dag_id);
   });
 }
 

@@ -55,6 +55,8 @@ function elderShape(error: JobmonError): unknown {
     return { detail: (error.details as { faults?: Fault[] } | undefined)?.faults ?? error.message };
   if (AROUND.has(error.code)) return { detail: error.message };
   const { code, message, kind } = error;
+  // Two routes answer a bare sentence: E38 and E47.
+  if ((error.details as { is_bare?: boolean } | undefined)?.is_bare === true) return { error: message };
   return {
     error: { type: code, code, exception_message: message, status_code: String(kind.http_status) },
     detail: message,

@@ -37,19 +37,28 @@ export async function findOrMakeTaskTemplate({ database }: Room, request: Reques
     const task_template_id = yield* templateId(dialect, request);
     const ids = yield* idsOfNames(dialect, 'arg', names);
     const task_template_version_id = yield* versionId(dialect, task_template_id, command, request.arg_mapping_hash);
-    if (kinds.length > 0) {
-      const given = dialect.jsonRows('given', { arg_id: 'int', arg_type_id: 'int' });
-      yield {
-        sql: `${dialect.insertIgnore} INTO template_arg_map (task_template_version_id, arg_id, arg_type_id)
-              SELECT ?, given.arg_id, given.arg_type_id FROM ${given}`,
-        params: [
-          task_template_version_id,
-          JSON.stringify(kinds.map(({ name, arg_type_id }) => ({ arg_id: ids.get(name), arg_type_id }))),
-        ],
-      };
-    }
+    yield* mapArgs(
+      dialect,
+      task_template_version_id,
+      kinds.map(({ name, arg_type_id }) => ({ arg_id: ids.get(name) as number, arg_type_id })),
+    );
     return { task_template_id, task_template_version_id, arg_ids: Object.fromEntries(ids) };
   });
+}
+
+/** Notes which arguments a version has, and of which type each is. */
+export function* mapArgs(
+  dialect: Dialect,
+  task_template_version_id: number,
+  args: readonly { arg_id: number; arg_type_id: number }[],
+): Procedure<void> {
+  if (args.length === 0) return;
+  const given = dialect.jsonRows('given', { arg_id: 'int', arg_type_id: 'int' });
+  yield {
+    sql: `${dialect.insertIgnore} INTO template_arg_map (task_template_version_id, arg_id, arg_type_id)
+          SELECT ?, given.arg_id, given.arg_type_id FROM ${given}`,
+    params: [task_template_version_id, JSON.stringify(args)],
+  };
 }
 
 function* templateId(dialect: Dialect, { tool_version_id, name }: Request): Procedure<number> {
@@ -70,23 +79,28 @@ function* templateId(dialect: Dialect, { tool_version_id, name }: Request): Proc
 }
 
 /**
- * The unique key of a version holds only the first 617 characters of its command (spec/data-model.md section 6), so a longer
- * command can be refused for another that begins alike. Its mapping hash is then stored with a mark made from the whole
- * command behind it; the command itself is always compared whole.
+ * How the mapping hash of a version may be stored. The unique key of a version holds only the first 617 characters of its command
+ * (spec/data-model.md section 6), so a longer command can be refused for another that begins alike. Its hash is then stored with a mark made
+ * from the whole command behind it; the command itself is always compared whole.
  */
-function* versionId(dialect: Dialect, task_template_id: number, command: string, hash: string): Procedure<number> {
-  const marked = `${hash}-${createHash('sha256').update(command).digest('hex').slice(0, 16)}`;
+export function storedHashes(command: string, hash: string): [string, string] {
+  return [hash, `${hash}-${createHash('sha256').update(command).digest('hex').slice(0, 16)}`];
+}
+
+/** Finds or makes the version with exactly this command. */
+export function* versionId(dialect: Dialect, task_template_id: number, command: string, hash: string): Procedure<number> {
+  const hashes = storedHashes(command, hash);
   const find = function* (): Procedure<number | undefined> {
     const { rows } = yield {
       sql: `SELECT id, command_template FROM task_template_version
              WHERE task_template_id = ? AND command_template = ? AND arg_mapping_hash IN (?, ?) ORDER BY id`,
-      params: [task_template_id, command, hash, marked],
+      params: [task_template_id, command, ...hashes],
     };
     return (rows as { id: number; command_template: string }[]).find((row) => row.command_template === command)?.id;
   };
   const found = yield* find();
   if (found !== undefined) return found;
-  for (const candidate of [hash, marked]) {
+  for (const candidate of hashes) {
     yield {
       sql: `${dialect.insertIgnore} INTO task_template_version (task_template_id, command_template, arg_mapping_hash) VALUES (?, ?, ?)`,
       params: [task_template_id, command, candidate],

@@ -11,6 +11,7 @@ import { queuesOf } from './cluster';
 import type { Room } from './context';
 import { identityOf } from './identity';
 import { idsOfNames } from './named-row';
+import { insertArgs, insertNodes } from './node';
 import { upsertCounts } from './task-count';
 import { checkTasks, readTemplates, refuse, type Template, type Templates } from './task-check';
 import { arrayIds, resourcesIds } from './task-group';
@@ -173,55 +174,29 @@ function* bindPiece(
   return standing.map((entry) => [entry.task_id as number, entry.node_id as number]);
 }
 
-/** Nodes are shared by all workflows: another one may make the same at this moment, so they are inserted with care and read back. */
 function* makeNodes(
   dialect: Dialect,
   piece: readonly TaskToRegister[],
-  standing: Standing[],
+  standing: readonly Standing[],
   templates: Templates,
 ): Procedure<void> {
-  const given = dialect.jsonRows('given', { at: 'int', version: 'int', hash: 'text' });
-  const rows = piece
-    .map((task, at) => ({ at, version: task.task_template_version_id, hash: task.node_args_hash }))
-    .filter(({ at }) => standing[at]?.node_id === undefined)
-    // One order for everybody: two writers of the same nodes wait for each other, and never crosswise.
-    .sort((a, b) => a.version - b.version || (a.hash < b.hash ? -1 : 1));
-  if (rows.length === 0) return;
-  const text = JSON.stringify(rows);
-  yield {
-    sql: `${dialect.insertIgnore} INTO node (task_template_version_id, node_args_hash) SELECT given.version, given.hash FROM ${given}`,
-    params: [text],
-  };
-  const made = yield {
-    sql: `SELECT given.at AS at, n.id AS node_id FROM ${given}
-            LEFT JOIN node n ON n.task_template_version_id = given.version AND n.node_args_hash = given.hash`,
-    params: [text],
-  };
-  const args: { owner_id: number; arg_id: number; val: string }[] = [];
-  for (const { at, node_id } of made.rows as { at: number; node_id: number }[]) {
-    (standing[at] as Standing).node_id = node_id;
-    const task = piece[at] as TaskToRegister;
-    args.push(...argRows(node_id, task.node_args, templates.get(task.task_template_version_id) as Template));
-  }
-  yield* insertArgs(dialect, 'node_arg', 'node_id', args);
+  const missing = piece.flatMap((task, at) => {
+    const entry = standing[at] as Standing;
+    return entry.node_id === undefined ? [{ task, entry }] : [];
+  });
+  if (missing.length === 0) return;
+  const keys = missing.map(({ task }) => ({ version: task.task_template_version_id, hash: task.node_args_hash }));
+  const ids = yield* insertNodes(dialect, keys);
+  const args = missing.flatMap(({ task, entry }, nth) => {
+    const node_id = ids[nth] as number;
+    entry.node_id = node_id;
+    return argRows(node_id, task.node_args, templates.get(task.task_template_version_id) as Template);
+  });
+  yield* insertArgs(dialect, 'node_arg', args);
 }
 
 function argRows(owner_id: number, values: Readonly<Record<string, string>>, { arg_ids }: Template) {
   return Object.entries(values).map(([name, val]) => ({ owner_id, arg_id: arg_ids.get(name) as number, val }));
-}
-
-function* insertArgs(
-  dialect: Dialect,
-  table: 'node_arg' | 'task_arg',
-  owner: 'node_id' | 'task_id',
-  rows: readonly { owner_id: number; arg_id: number; val: string }[],
-): Procedure<void> {
-  if (rows.length === 0) return;
-  const given = dialect.jsonRows('given', { owner_id: 'int', arg_id: 'int', val: 'text' });
-  yield {
-    sql: `${dialect.insertIgnore} INTO ${table} (${owner}, arg_id, val) SELECT given.owner_id, given.arg_id, given.val FROM ${given}`,
-    params: [JSON.stringify(rows)],
-  };
 }
 
 /** Inserts tasks in G. Nobody else inserts any of this workflow: its row is locked. */
@@ -269,7 +244,7 @@ function* makeTasks(
     entry.task_id = task_id;
     args.push(...argRows(task_id, task.task_args, shared.templates.get(task.task_template_version_id) as Template));
   }
-  yield* insertArgs(dialect, 'task_arg', 'task_id', args);
+  yield* insertArgs(dialect, 'task_arg', args);
   yield* countTasks(dialect, workflow_id, rows);
 }
 

@@ -16,6 +16,17 @@ import { idsOfNames } from './named-row';
 type Request = RequestOf<typeof registerWorkflow>;
 type Reply = ReplyOf<typeof registerWorkflow>;
 
+/** What a workflow is known by, but for its graph, and how it is described. */
+export interface WorkflowDefinition {
+  readonly tool_version_id: number;
+  readonly workflow_args_hash: string;
+  readonly task_hash: string;
+  readonly description: string | null;
+  readonly name: string | null;
+  readonly workflow_args: string | null;
+  readonly max_concurrently_running?: number | undefined;
+}
+
 /** One workflow as the handlers that change its definition need it. */
 export interface WorkflowRow {
   id: number;
@@ -61,17 +72,12 @@ export async function findOrMakeWorkflow({ database }: Room, request: Request): 
   const { dialect } = database;
   for (const field of ['workflow_args', 'description', 'name'] as const) checkText(field, request[field]);
   return database.write({ label: 'workflow.register' }, function* (): Procedure<Reply> {
-    // The tool version's lock makes the look for other workflows with these arguments and the insert one step.
-    const { rows } = yield {
-      sql: `SELECT id FROM tool_version WHERE id = ?${dialect.forUpdate}`,
-      params: [request.tool_version_id],
-    };
-    if (rows.length === 0) throw new JobmonError('NOT_FOUND', `there is no tool version ${request.tool_version_id}`);
+    yield* lockToolVersion(dialect, request.tool_version_id);
     const dag = yield* findOrMakeDag(dialect, request.dag_hash);
     const standing = yield* findTwin(request, dag.id);
     const workflow_id = standing === undefined ? yield* insertWorkflow(dialect, request, dag.id) : standing.id;
     if (standing !== undefined) yield* describeAnew(request, workflow_id);
-    yield* storeAttributes(dialect, workflow_id, request.attributes ?? {});
+    yield* storeAttributes(dialect, workflow_id, request.attributes ?? {}, 'exact');
     return {
       workflow_id,
       dag_id: dag.id,
@@ -80,6 +86,13 @@ export async function findOrMakeWorkflow({ database }: Room, request: Request): 
       has_edges: dag.created_date !== null,
     };
   });
+}
+
+/** Whoever holds the tool version's lock looks for other workflows with the same arguments and inserts one in one step. */
+export function* lockToolVersion(dialect: Dialect, tool_version_id: number): Procedure<void> {
+  const sql = `SELECT id FROM tool_version WHERE id = ?${dialect.forUpdate}`;
+  const { rows } = yield { sql, params: [tool_version_id] };
+  if (rows.length === 0) throw new JobmonError('NOT_FOUND', `there is no tool version ${tool_version_id}`);
 }
 
 function* findOrMakeDag(dialect: Dialect, hash: string): Procedure<{ id: number; created_date: string | null }> {
@@ -109,8 +122,9 @@ function* findTwin(request: Request, dag_id: number): Procedure<{ id: number; st
   );
 }
 
-function* insertWorkflow(dialect: Dialect, request: Request, dag_id: number): Procedure<number> {
-  const { tool_version_id, workflow_args_hash, task_hash } = request;
+/** A workflow in G, under its tool version's lock. */
+export function* insertWorkflow(dialect: Dialect, workflow: WorkflowDefinition, dag_id: number): Procedure<number> {
+  const { tool_version_id, workflow_args_hash, task_hash } = workflow;
   const { insert_id } = yield {
     sql: `INSERT INTO workflow (tool_version_id, dag_id, workflow_args_hash, task_hash, description, name, workflow_args,
             max_concurrently_running, created_date, status_date, status, identity)
@@ -120,27 +134,37 @@ function* insertWorkflow(dialect: Dialect, request: Request, dag_id: number): Pr
       dag_id,
       workflow_args_hash,
       task_hash,
-      request.description,
-      request.name,
-      request.workflow_args,
-      request.max_concurrently_running ?? LIMIT_NONE,
+      workflow.description,
+      workflow.name,
+      workflow.workflow_args,
+      workflow.max_concurrently_running ?? LIMIT_NONE,
       identityOf(tool_version_id, dag_id, workflow_args_hash, task_hash),
     ],
   };
   return insert_id;
 }
 
-function* describeAnew({ name, description, max_concurrently_running }: Request, workflow_id: number): Procedure<void> {
+/** Whoever binds a workflow again describes it anew; a limit that is not given stays. */
+export function* describeAnew(
+  { name, description, max_concurrently_running }: WorkflowDefinition,
+  workflow_id: number,
+): Procedure<void> {
   yield {
     sql: 'UPDATE workflow SET name = ?, description = ?, max_concurrently_running = COALESCE(?, max_concurrently_running) WHERE id = ?',
     params: [name, description, max_concurrently_running ?? null, workflow_id],
   };
 }
 
-function* storeAttributes(dialect: Dialect, workflow_id: number, attributes: Readonly<Record<string, string>>): Procedure<void> {
+/** Sets attributes by name; `matching` as in `idsOfNames`. */
+export function* storeAttributes(
+  dialect: Dialect,
+  workflow_id: number,
+  attributes: Readonly<Record<string, string | null>>,
+  matching: 'exact' | 'as_stored',
+): Procedure<void> {
   const names = Object.keys(attributes);
   if (names.length === 0) return;
-  const ids = yield* idsOfNames(dialect, 'workflow_attribute_type', names);
+  const ids = yield* idsOfNames(dialect, 'workflow_attribute_type', names, matching);
   const given = dialect.jsonRows('given', { type_id: 'int', value: 'text' });
   const upsert = dialect.onDuplicate(['workflow_id', 'workflow_attribute_type_id'], `value = ${dialect.inserted('value')}`);
   yield {

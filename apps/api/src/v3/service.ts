@@ -1,5 +1,5 @@
 /** What the api answers about itself (spec/http-api-execution.md section 5). */
-import { getAlive, getHealth, getTime, type ReplyOf } from '@jobmon/contracts';
+import { failOnPurpose, getAlive, getApiVersion, getHealth, getTime, JobmonError, type ReplyOf } from '@jobmon/contracts';
 import type { Room } from '../context';
 import type { Register } from '../handlers';
 
@@ -7,6 +7,8 @@ export function registerService(answer: Register): void {
   answer(getAlive, answerAlive);
   answer(getTime, answerTime);
   answer(getHealth, answerHealth);
+  answer(failOnPurpose, fail);
+  answer(getApiVersion, answerApiVersion);
 }
 
 /** S1: no look at the database. */
@@ -24,4 +26,14 @@ async function answerTime({ database }: Room): Promise<ReplyOf<typeof getTime>> 
 async function answerHealth({ database }: Room): Promise<ReplyOf<typeof getHealth>> {
   await database.read('SELECT 1 AS one');
   return { status: 'OK' };
+}
+
+/** S4. */
+function fail(): never {
+  throw new JobmonError('INTERNAL', 'this path fails on purpose');
+}
+
+/** S5. */
+function answerApiVersion(): ReplyOf<typeof getApiVersion> {
+  return { status: 'v3' };
 }

@@ -36,4 +36,26 @@ export const getHealth = operation({
   reply: z.object({ status: z.literal('OK') }),
 });
 
-export const SERVICE_OPERATIONS: readonly Operation[] = [getAlive, getTime, getHealth];
+/** S4. Always INTERNAL (500), for whoever wants to see how errors arrive. */
+export const failOnPurpose = operation({
+  protocol: 'S4',
+  name: 'service.fail',
+  owner: 'api',
+  summary: 'Always an error.',
+  http: { method: 'GET', path: '/api/v3/test_bad' },
+  request: z.object({}),
+  reply: z.object({}),
+});
+
+/** S5. Clients do not ask for it: there is no agreement about versions. */
+export const getApiVersion = operation({
+  protocol: 'S5',
+  name: 'service.api_version',
+  owner: 'api',
+  summary: 'The version of this protocol.',
+  http: { method: 'GET', path: '/api/v3/api_version' },
+  request: z.object({}),
+  reply: z.object({ status: z.literal('v3') }),
+});
+
+export const SERVICE_OPERATIONS: readonly Operation[] = [getAlive, getTime, getHealth, failOnPurpose, getApiVersion];
