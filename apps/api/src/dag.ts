@@ -256,7 +256,7 @@ async function readGraph(database: Database, dag_id: number, tasks: ReadonlyMap<
 }
 
 /** A stored list of ids: a list, its text, or text of its text, as old rows have it (spec/data-model.md section 6). */
-function idsIn(stored: unknown): number[] {
+export function idsIn(stored: unknown): number[] {
   let value = stored;
   for (let quoted = 0; quoted < 3 && typeof value === 'string'; quoted++) value = JSON.parse(value);
   return Array.isArray(value) ? (value as number[]) : [];

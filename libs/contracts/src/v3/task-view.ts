@@ -183,4 +183,12 @@ export const getTaskDetails = operation({
   }),
 });
 
-export const TASK_VIEW_OPERATIONS: readonly Operation[] = [];
+export const TASK_VIEW_OPERATIONS: readonly Operation[] = [
+  findArrayTasks,
+  getTaskStatus,
+  findSubDag,
+  getTaskDependencies,
+  findTasksRecursive,
+  getTaskInstanceDetails,
+  getTaskDetails,
+];
