@@ -72,7 +72,7 @@ interface Page {
  * The ids of the next tasks of a workflow, ascending: the first ones of each array by its index, which ends in the primary key, and of
  * the tasks that older programs left without an array; of all these the lowest. By workflow alone each page would sort all of them.
  */
-async function idsAfter(database: Database, { workflow_id, arrays, after, status, size }: Page): Promise<number[]> {
+export async function idsAfter(database: Database, { workflow_id, arrays, after, status, size }: Page): Promise<number[]> {
   const hasStatus = status === undefined ? '' : ' AND status = ?';
   const pick = (owner: string): string =>
     `SELECT * FROM (SELECT id FROM task WHERE ${owner} AND id > ?${hasStatus} ORDER BY id LIMIT ${size})`;

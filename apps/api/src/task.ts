@@ -12,20 +12,14 @@ import type { Room } from './context';
 import { identityOf } from './identity';
 import { idsOfNames } from './named-row';
 import { insertArgs, insertNodes } from './node';
-import { upsertCounts } from './task-count';
+import { piecesOf } from './pieces';
 import { checkTasks, readTemplates, refuse, type Template, type Templates } from './task-check';
 import { arrayIds, resourcesIds } from './task-group';
+import { insertTasks, upsertTaskAttributes } from './task-row';
 import { lockWorkflow, readWorkflow } from './workflow';
 
 type Request = RequestOf<typeof registerTasks>;
 type Reply = ReplyOf<typeof registerTasks>;
-
-/** Tasks of one transaction: long enough that its fixed statements do not count, short enough that SQLite's writer is free soon. */
-const PIECE_TASKS_MAX = 1_000;
-/** Bytes of the largest parameter of a piece. */
-const PIECE_BYTES_MAX = 2 * 1024 * 1024;
-/** Writer of the counts: all of the api's processes share one, since each writes under the workflow's lock. */
-const COUNT_WRITER = 'api';
 
 /** Rows that the tasks of one request share. */
 interface Shared {
@@ -50,7 +44,7 @@ export async function bindTasks(room: Room, { workflow_id, resources, tasks }: R
       .slice(0, 10)
       .map((task) => task.name),
   );
-  const pieces = cut(tasks, Math.min(PIECE_BYTES_MAX, database.batch_bytes_max / 4));
+  const pieces = piecesOf(database, tasks);
   const isSubmitted = workflow.created_date !== null;
   for (const piece of pieces) {
     const { sql, params } = standingTasks(dialect, workflow_id, piece);
@@ -69,25 +63,6 @@ export async function bindTasks(room: Room, { workflow_id, resources, tasks }: R
     bound.push(...(await database.write({ label: 'task.register' }, () => bindPiece(dialect, workflow_id, piece, shared))));
   }
   return { tasks: bound };
-}
-
-/** Cuts tasks into pieces by rows and by the bytes of their commands and arguments. */
-function cut(tasks: readonly TaskToRegister[], bytes_max: number): TaskToRegister[][] {
-  const pieces: TaskToRegister[][] = [];
-  let piece: TaskToRegister[] = [];
-  let bytes = 0;
-  for (const task of tasks) {
-    const size = Buffer.byteLength(JSON.stringify(task));
-    if (piece.length > 0 && (piece.length === PIECE_TASKS_MAX || bytes + size > bytes_max)) {
-      pieces.push(piece);
-      piece = [];
-      bytes = 0;
-    }
-    piece.push(task);
-    bytes += size;
-  }
-  pieces.push(piece);
-  return pieces;
 }
 
 function attributeNames(tasks: readonly TaskToRegister[]): string[] {
@@ -199,65 +174,32 @@ function argRows(owner_id: number, values: Readonly<Record<string, string>>, { a
   return Object.entries(values).map(([name, val]) => ({ owner_id, arg_id: arg_ids.get(name) as number, val }));
 }
 
-/** Inserts tasks in G. Nobody else inserts any of this workflow: its row is locked. */
+/** Inserts tasks in G with their arguments. */
 function* makeTasks(
   dialect: Dialect,
   workflow_id: number,
   fresh: readonly (readonly [TaskToRegister, Standing])[],
   shared: Shared,
 ): Procedure<void> {
-  const columns = {
-    node_id: 'int',
-    hash: 'text',
-    array_id: 'int',
-    name: 'text',
-    command: 'text',
-    resources: 'int',
-    max: 'int',
-    identity: 'text',
-  } as const;
   const rows = fresh.map(([task, { node_id }]) => ({
     node_id: node_id as number,
-    hash: task.task_args_hash,
+    task_args_hash: task.task_args_hash,
     array_id: shared.arrays.get(task.task_template_version_id) as number,
     name: task.name,
     command: task.command,
-    resources: shared.resources[task.resources] as number,
-    max: task.max_attempts,
+    task_resources_id: shared.resources[task.resources] as number,
+    max_attempts: task.max_attempts,
+    resource_scales: '{}',
+    fallback_queues: '[]',
     identity: identityOf(workflow_id, node_id as number, task.task_args_hash),
   }));
-  yield {
-    sql: `INSERT INTO task (workflow_id, node_id, task_args_hash, array_id, name, command, task_resources_id, num_attempts,
-            max_attempts, resource_scales, fallback_queues, status, status_date, current_task_instance_id, identity)
-          SELECT ?, given.node_id, given.hash, given.array_id, given.name, given.command, given.resources, 0,
-            given.max, '{}', '[]', 'G', ${dialect.now}, 0, given.identity FROM ${dialect.jsonRows('given', columns)}`,
-    params: [workflow_id, JSON.stringify(rows)],
-  };
-  const made = yield {
-    sql: `SELECT given.at AS at, t.id AS task_id FROM ${dialect.jsonRows('given', { at: 'int', identity: 'text' })}
-            LEFT JOIN task t ON t.identity = given.identity`,
-    params: [JSON.stringify(rows.map(({ identity }, at) => ({ at, identity })))],
-  };
-  const args: { owner_id: number; arg_id: number; val: string }[] = [];
-  for (const { at, task_id } of made.rows as { at: number; task_id: number }[]) {
-    const [task, entry] = fresh[at] as readonly [TaskToRegister, Standing];
+  const ids = yield* insertTasks(dialect, workflow_id, rows);
+  const args = fresh.flatMap(([task, entry], at) => {
+    const task_id = ids[at] as number;
     entry.task_id = task_id;
-    args.push(...argRows(task_id, task.task_args, shared.templates.get(task.task_template_version_id) as Template));
-  }
+    return argRows(task_id, task.task_args, shared.templates.get(task.task_template_version_id) as Template);
+  });
   yield* insertArgs(dialect, 'task_arg', args);
-  yield* countTasks(dialect, workflow_id, rows);
-}
-
-/** Counts for display: so many more tasks of each array in G. */
-function* countTasks(dialect: Dialect, workflow_id: number, rows: readonly { array_id: number }[]): Procedure<void> {
-  const counts = new Map<number, number>();
-  for (const { array_id } of rows) counts.set(array_id, (counts.get(array_id) ?? 0) + 1);
-  yield upsertCounts(
-    dialect,
-    workflow_id,
-    COUNT_WRITER,
-    [...counts].map(([array_id, n]) => ({ array_id, status: 'G', n })),
-  );
 }
 
 function* storeAttributes(
@@ -268,17 +210,10 @@ function* storeAttributes(
 ): Procedure<void> {
   const rows = piece.flatMap((task, at) =>
     Object.entries(task.attributes ?? {}).map(([name, value]) => ({
-      task_id: standing[at]?.task_id,
-      type_id: shared.attribute_types.get(name),
+      task_id: standing[at]?.task_id as number,
+      type_id: shared.attribute_types.get(name) as number,
       value,
     })),
   );
-  if (rows.length === 0) return;
-  const upsert = dialect.onDuplicate(['task_id', 'task_attribute_type_id'], `value = ${dialect.inserted('value')}`);
-  yield {
-    sql: `INSERT INTO task_attribute (task_id, task_attribute_type_id, value)
-          SELECT given.task_id, given.type_id, given.value
-            FROM ${dialect.jsonRows('given', { task_id: 'int', type_id: 'int', value: 'text' })} WHERE 1 = 1 ${upsert}`,
-    params: [JSON.stringify(rows)],
-  };
+  yield* upsertTaskAttributes(dialect, rows);
 }

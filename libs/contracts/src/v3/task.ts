@@ -150,14 +150,12 @@ export const getTaskResourceUsage = operation({
   }),
 });
 
-export const TASK_OPERATIONS: readonly Operation[] = []
-  .concat([
-    bindTasksOfClient,
-    bindTaskArgs,
-    bindTaskAttributes,
-    addTaskAttributes,
-    getMostRecentError,
-    getDownstreamTasks,
-    getTaskResourceUsage,
-  ] as never[])
-  .slice(0, 0);
+export const TASK_OPERATIONS: readonly Operation[] = [
+  bindTasksOfClient,
+  bindTaskArgs,
+  bindTaskAttributes,
+  addTaskAttributes,
+  getMostRecentError,
+  getDownstreamTasks,
+  getTaskResourceUsage,
+];

@@ -114,13 +114,11 @@ export const getTaskTemplateDag = operation({
   }),
 });
 
-export const WORKFLOW_TASKS_OPERATIONS: readonly Operation[] = []
-  .concat([
-    getTaskStatusUpdates,
-    getWorkflowMetadata,
-    getTasksToResume,
-    getWorkflowStatuses,
-    increaseResources,
-    getTaskTemplateDag,
-  ] as never[])
-  .slice(0, 0);
+export const WORKFLOW_TASKS_OPERATIONS: readonly Operation[] = [
+  getTaskStatusUpdates,
+  getWorkflowMetadata,
+  getTasksToResume,
+  getWorkflowStatuses,
+  increaseResources,
+  getTaskTemplateDag,
+];
