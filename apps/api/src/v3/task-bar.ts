@@ -53,14 +53,14 @@ export const EMPTY_BAR: TaskBar = {
 const WORKFLOWS_AT_ONCE = { mariadb: 20, sqlite: 1 } as const;
 
 /**
- * The bar of each workflow that has tasks. Stops early once more than `tasks_max` were counted: then the last of `workflow_ids` are missing,
- * and `counted` tells how many were looked at.
+ * The bar of each workflow that has tasks, and how many tasks there are. Stops early once more than `tasks_max` were counted: then the last of
+ * `workflow_ids` are missing, and `counted` tells how many were looked at.
  */
 export async function countBars(
   database: Database,
   workflow_ids: readonly number[],
   tasks_max = Infinity,
-): Promise<{ bars: Map<number, TaskBar>; counted: number }> {
+): Promise<{ bars: Map<number, TaskBar>; counted: number; tasks: number }> {
   const bars = new Map<number, TaskBar>();
   const step = WORKFLOWS_AT_ONCE[database.dialect.name];
   let tasks = 0;
@@ -84,7 +84,7 @@ export async function countBars(
       tasks += bar.tasks;
     }
   }
-  return { bars, counted };
+  return { bars, counted, tasks };
 }
 
 function sumUnder(label: BarLabel): string {

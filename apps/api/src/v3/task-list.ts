@@ -1,0 +1,178 @@
+/** Long lists of a workflow's tasks: C20 and C27. Their ids come from an index alone, their rows in pages. */
+import {
+  ID_MAX,
+  JobmonError,
+  type getWorkflowTasks,
+  type listTemplateTasks,
+  type ReplyOf,
+  type RequestOf,
+  type TaskStatus,
+} from '@jobmon/contracts';
+import type { Database, SqlValue } from '@jobmon/entities';
+import type { Room } from '../context';
+import { frameString } from './frame';
+import { BAR_LABELS, LABEL_OF_TASK_STATUS, statusesUnder, type BarLabel } from './task-bar';
+
+/** Rows read by one statement (design, section 4). */
+const PAGE_ROWS = 5_000;
+
+const TASK_COLUMNS = ['TASK_ID', 'TASK_NAME', 'STATUS', 'RETRIES'];
+const FRAME_ROW = 'task.id AS id, task.name AS name, task.status AS status, task.num_attempts AS num_attempts';
+const TABLE_ROW = `${FRAME_ROW}, task.command AS command, task.status_date AS status_date, task.max_attempts AS max_attempts`;
+
+export async function findTasksOfWorkflow(
+  { database }: Room,
+  { workflow_id, limit, status }: RequestOf<typeof getWorkflowTasks>,
+): Promise<ReplyOf<typeof getWorkflowTasks>> {
+  const statuses = statusesOf(status);
+  await requireWorkflow(database, workflow_id);
+  const ids = await idsOf(database, { workflow_id, statuses, order: 'DESC', limit: limit === 0 ? ID_MAX : limit });
+  const rows: Record<string, unknown>[] = [];
+  for await (const tasks of pagesOf(database, ids, FRAME_ROW)) {
+    for (const { id, name, status, num_attempts } of tasks) {
+      rows.push({ TASK_ID: id, TASK_NAME: name, STATUS: labelOf(status), RETRIES: Math.max(0, num_attempts - 1) });
+    }
+  }
+  return { workflow_tasks: frameString(TASK_COLUMNS, rows) };
+}
+
+export async function findTasksOfTemplate(
+  { database }: Room,
+  { workflow_id, tt_name, task_template_id, status, limit, cursor }: RequestOf<typeof listTemplateTasks>,
+): Promise<ReplyOf<typeof listTemplateTasks>> {
+  if (tt_name === undefined && task_template_id === undefined) {
+    const faults = [{ type: 'missing', loc: ['query', 'tt_name'], msg: 'give tt_name or task_template_id', input: null }];
+    throw new JobmonError('UNPROCESSABLE', 'tt_name: give it or task_template_id', { faults });
+  }
+  const statuses = statusesOf(status);
+  await requireWorkflow(database, workflow_id);
+  const wanted: Wanted = { workflow_id, statuses, order: 'ASC', limit: limit + 1, after: cursor };
+  const ids = await idsOfTemplate(database, wanted, { tt_name, task_template_id });
+  const tasks: ReplyOf<typeof listTemplateTasks>['tasks'] = [];
+  for await (const page of pagesOf(database, ids.slice(0, limit), TABLE_ROW)) {
+    for (const row of page) {
+      tasks.push({
+        task_id: row.id,
+        task_name: row.name,
+        task_status: labelOf(row.status),
+        task_command: row.command,
+        task_num_attempts: row.num_attempts,
+        task_status_date: row.status_date,
+        task_max_attempts: row.max_attempts,
+      });
+    }
+  }
+  return { tasks, next: ids.length > limit ? (ids[limit - 1] as number) : null };
+}
+
+async function requireWorkflow(database: Database, workflow_id: number): Promise<void> {
+  const [workflow] = await database.read('SELECT id FROM workflow WHERE id = ?', [workflow_id]);
+  if (workflow === undefined) throw new JobmonError('NOT_FOUND', `there is no workflow ${workflow_id}`);
+}
+
+/** The letters under the labels asked for; undefined: all. */
+function statusesOf(labels: readonly string[] | undefined): TaskStatus[] | undefined {
+  const words = (labels ?? []).filter((word) => word !== '');
+  if (words.length === 0) return undefined;
+  const isLabel = (word: string): word is BarLabel => (BAR_LABELS as readonly string[]).includes(word);
+  return words.flatMap((word) => {
+    const label = word.toUpperCase();
+    if (isLabel(label)) return statusesUnder(label);
+    throw new JobmonError('MALFORMED', `status: '${word}' is not one of ${BAR_LABELS.join(', ')}`);
+  });
+}
+
+/** A letter that no machine knows shows as it is counted. */
+function labelOf(status: string): BarLabel {
+  return LABEL_OF_TASK_STATUS[status as TaskStatus] ?? 'PENDING';
+}
+
+/** A template, by name or by id or both. */
+interface Template {
+  readonly tt_name?: string;
+  readonly task_template_id?: number;
+}
+
+/** True for the template `t`. */
+function conditionOf({ tt_name, task_template_id }: Template): { where: string; params: SqlValue[] } {
+  const parts: [string, SqlValue][] = [];
+  if (tt_name !== undefined) parts.push(['t.name = ?', tt_name]);
+  if (task_template_id !== undefined) parts.push(['t.id = ?', task_template_id]);
+  return { where: parts.map(([part]) => part).join(' AND '), params: parts.map(([, value]) => value) };
+}
+
+const TEMPLATE_OF_VERSION = 'task_template_version v JOIN task_template t ON t.id = v.task_template_id';
+
+interface Wanted {
+  readonly workflow_id: number;
+  /** All when absent. */
+  readonly statuses?: readonly TaskStatus[];
+  readonly order: 'ASC' | 'DESC';
+  readonly limit: number;
+  /** Only ids above it. */
+  readonly after?: number;
+}
+
+/** Ids in their order, from the index in which all that is asked for stands (docs/schema.md): 100,000 in 0.1 s. */
+async function idsOf(database: Database, wanted: Wanted, owner = '', owners: readonly SqlValue[] = []): Promise<number[]> {
+  const { workflow_id, statuses, order, limit, after } = wanted;
+  const params: SqlValue[] = [workflow_id, ...owners];
+  let where = `k.workflow_id = ?${owner}`;
+  if (statuses !== undefined) {
+    where += ` AND k.status IN (${statuses.map(() => '?').join(', ')})`;
+    params.push(...statuses);
+  }
+  if (after !== undefined) {
+    where += ' AND k.id > ?';
+    params.push(after);
+  }
+  const rows = await database.read<{ id: number }>(
+    `SELECT k.id AS id FROM task k WHERE ${where} ORDER BY k.id ${order} LIMIT ${limit}`,
+    params,
+  );
+  return rows.map(({ id }) => id);
+}
+
+/** As `idsOf`, of one template: the tasks of its arrays, and those that older programs left without an array, by their nodes. */
+async function idsOfTemplate(database: Database, wanted: Wanted, template: Template): Promise<number[]> {
+  const { where, params } = conditionOf(template);
+  const arrays = await database.read<{ id: number }>(
+    `SELECT a.id AS id FROM array a JOIN ${TEMPLATE_OF_VERSION} ON v.id = a.task_template_version_id
+      WHERE a.workflow_id = ? AND ${where}`,
+    [wanted.workflow_id, ...params],
+  );
+  const array_ids = arrays.map(({ id }) => id);
+  const marks = array_ids.map(() => '?').join(', ');
+  const ids = array_ids.length === 0 ? [] : await idsOf(database, wanted, ` AND k.array_id IN (${marks})`, array_ids);
+  const [stray] = await database.read('SELECT id FROM task WHERE workflow_id = ? AND array_id IS NULL LIMIT 1', [
+    wanted.workflow_id,
+  ]);
+  if (stray === undefined) return ids;
+  const byNode = `SELECT n.id FROM node n JOIN ${TEMPLATE_OF_VERSION} ON v.id = n.task_template_version_id WHERE n.id = k.node_id`;
+  const strays = await idsOf(database, wanted, ` AND k.array_id IS NULL AND EXISTS (${byNode} AND ${where})`, params);
+  return [...ids, ...strays].sort((a, b) => a - b).slice(0, wanted.limit);
+}
+
+interface TaskRow {
+  readonly id: number;
+  readonly name: string;
+  readonly command: string;
+  readonly status: string;
+  readonly status_date: string | null;
+  readonly num_attempts: number;
+  readonly max_attempts: number;
+}
+
+/** The rows of these tasks in the order of the ids, a page at a time. */
+async function* pagesOf(database: Database, ids: readonly number[], columns: string): AsyncGenerator<TaskRow[]> {
+  const { jsonRows, joinInOrder } = database.dialect;
+  for (let from = 0; from < ids.length; from += PAGE_ROWS) {
+    const page = ids.slice(from, from + PAGE_ROWS);
+    const rows = await database.read<TaskRow>(
+      `SELECT ${columns} FROM ${jsonRows('given', { id: 'int' })} ${joinInOrder} task ON task.id = given.id`,
+      [JSON.stringify(page.map((id) => ({ id })))],
+    );
+    const byId = new Map(rows.map((row) => [row.id, row]));
+    yield page.flatMap((id) => byId.get(id) ?? []);
+  }
+}
