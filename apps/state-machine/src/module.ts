@@ -3,16 +3,21 @@ import {
   beatWorkflowRuns,
   expireAgent,
   leaseTaskInstances,
+  logDistributorId,
   logDone,
   logErrorWorkerNode,
+  logKnownError,
+  logNoDistributorId,
   logReportBy,
   logRunning,
+  logUnknownError,
   moveWorkflowRun,
   queueTasks,
   reportAttempt,
   submitWorkflowRun,
 } from '@jobmon/contracts';
 import { Inject, Injectable, Module, type DynamicModule, type OnApplicationShutdown, type OnModuleInit } from '@nestjs/common';
+import { ClientRuns } from './client-run';
 import { StateMachine, type StateMachineContext } from './state-machine';
 import { WorkflowWide } from './workflow-wide';
 
@@ -28,22 +33,37 @@ export function stateMachineModule(context: StateMachineContext): DynamicModule 
 @Injectable()
 class Handlers implements OnModuleInit, OnApplicationShutdown {
   private readonly machine: StateMachine;
+  private readonly clientRuns: ClientRuns;
   private readonly workflowWide: WorkflowWide;
 
   constructor(@Inject(CONTEXT) private readonly context: StateMachineContext) {
     this.machine = new StateMachine(context);
+    this.clientRuns = new ClientRuns(context);
     this.workflowWide = new WorkflowWide(context);
   }
 
   onModuleInit(): void {
     const { messenger } = this.context;
     const { machine } = this;
+    this.clientRuns.handle(messenger);
     this.workflowWide.handle(messenger);
     messenger.handle(logRunning, (requests) => machine.report(requests.map((request) => ({ name: 'log_running', request }))));
     messenger.handle(logReportBy, (requests) => machine.report(requests.map((request) => ({ name: 'log_report_by', request }))));
     messenger.handle(logDone, (requests) => machine.report(requests.map((request) => ({ name: 'log_done', request }))));
     messenger.handle(logErrorWorkerNode, (requests) =>
       machine.report(requests.map((request) => ({ name: 'log_error_worker_node', request }))),
+    );
+    messenger.handle(logNoDistributorId, (requests) =>
+      machine.report(requests.map((request) => ({ name: 'log_no_distributor_id', request }))),
+    );
+    messenger.handle(logDistributorId, (requests) =>
+      machine.report(requests.map((request) => ({ name: 'log_distributor_id', request }))),
+    );
+    messenger.handle(logKnownError, (requests) =>
+      machine.report(requests.map((request) => ({ name: 'log_known_error', request }))),
+    );
+    messenger.handle(logUnknownError, (requests) =>
+      machine.report(requests.map((request) => ({ name: 'log_unknown_error', request }))),
     );
     messenger.handle(reportAttempt, (requests) =>
       machine.report(requests.map((request) => ({ name: 'report_attempt', request }))),
@@ -60,7 +80,7 @@ class Handlers implements OnModuleInit, OnApplicationShutdown {
 
   /** Last of Nest's steps: what other modules still report while they end is heard. */
   async onApplicationShutdown(): Promise<void> {
-    await Promise.all([this.machine.drain(), this.workflowWide.drain()]);
+    await Promise.all([this.machine.drain(), this.clientRuns.drain(), this.workflowWide.drain()]);
   }
 }
 

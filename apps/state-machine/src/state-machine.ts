@@ -23,11 +23,11 @@ import {
 } from '@jobmon/contracts';
 import type { Database, Procedure } from '@jobmon/entities';
 import type { Messenger, Outcome } from '@jobmon/messaging';
-import type { Logger } from '@jobmon/runtime';
+import type { Config, Logger } from '@jobmon/runtime';
 import { expire, lease } from './agent';
 import { Lane } from './lane';
 import { queue } from './task';
-import { applyReports, fitReport, instanceOf, type Report, type ReportReply } from './task-instance';
+import { applyReports, fitReport, instanceOf, type Report, type ReportReply, type StatusReply } from './task-instance';
 import type { ChangedTasks } from './transition';
 import { areAllTasksDone, beat, move, submit, type RunStanding } from './workflow-run';
 
@@ -35,6 +35,8 @@ export interface StateMachineContext {
   readonly log: Logger;
   readonly messenger: Messenger;
   readonly database: Database;
+  /** Of the Python protocol's workers; the Python system's defaults when absent. */
+  readonly config?: { readonly heartbeat: Config['heartbeat'] };
   /** Names this process in task_status_count, at most 50 characters; each lane adds its own name. */
   readonly writer?: string;
 }
@@ -100,7 +102,7 @@ export class StateMachine {
   }
 
   /** Single reports: one outcome for each, in order. */
-  report<Reply extends ReportReply>(reports: readonly Report[]): Promise<Outcome<Reply>[]> {
+  report<Reply extends ReportReply = StatusReply>(reports: readonly Report[]): Promise<Outcome<Reply>[]> {
     return Promise.all(reports.map((report) => this.reports.add(fitReport(report)) as Promise<Outcome<Reply>>));
   }
 

@@ -1,6 +1,6 @@
 /**
- * What whoever runs an attempt reports: workers of the Python protocol (E19, E20, E22, E23 of spec/http-api-execution.md)
- * and agents. Reports of one batch are applied in order to one `Transition`, each on what the one before it left.
+ * What whoever runs an attempt reports: workers and distributors of the Python protocol (E19, E20, E22, E23, E26 to E29 of
+ * spec/http-api-execution.md) and agents. Reports of one batch are applied in order to one `Transition`, each on what the one before it left.
  *
  * Two gates stand before everything else. A v3 report changes nothing on a run that the server drives (design rule 5.7), and an
  * agent is heard only about an instance that it holds. Both get the standing status as their answer.
@@ -10,10 +10,14 @@ import {
   Driver,
   historyReasonOf,
   JobmonError,
+  type logDistributorId,
   type logDone,
   type logErrorWorkerNode,
+  type logKnownError,
+  type logNoDistributorId,
   type logReportBy,
   type logRunning,
+  type logUnknownError,
   type reportAttempt,
   taskInstanceMachine,
   verdict,
@@ -24,6 +28,7 @@ import {
 } from '@jobmon/contracts';
 import { idList, type Dialect, type Procedure } from '@jobmon/entities';
 import type { Outcome } from '@jobmon/messaging';
+import { applyDistributorId, applyKnownError, applyNoDistributorId, applyUnknownError } from './distributor';
 import { tailOf, wellFormed } from './text';
 import { Transition, type Asker, type AttemptFields, type ChangedTasks, type LockedInstance } from './transition';
 
@@ -33,9 +38,16 @@ export type Report =
   | { readonly name: 'log_report_by'; readonly request: RequestOf<typeof logReportBy> }
   | { readonly name: 'log_done'; readonly request: RequestOf<typeof logDone> }
   | { readonly name: 'log_error_worker_node'; readonly request: RequestOf<typeof logErrorWorkerNode> }
+  | { readonly name: 'log_no_distributor_id'; readonly request: RequestOf<typeof logNoDistributorId> }
+  | { readonly name: 'log_distributor_id'; readonly request: RequestOf<typeof logDistributorId> }
+  | { readonly name: 'log_known_error'; readonly request: RequestOf<typeof logKnownError> }
+  | { readonly name: 'log_unknown_error'; readonly request: RequestOf<typeof logUnknownError> }
   | { readonly name: 'report_attempt'; readonly request: RequestOf<typeof reportAttempt> };
 
-export type ReportReply = ReplyOf<typeof logRunning> | ReplyOf<typeof logDone> | ReplyOf<typeof reportAttempt>;
+/** Workers and agents are told the standing status, */
+export type StatusReply = ReplyOf<typeof logRunning> | ReplyOf<typeof logDone> | ReplyOf<typeof reportAttempt>;
+/** distributors a sentence. */
+export type ReportReply = StatusReply | ReplyOf<typeof logKnownError>;
 
 /** What a batch of reports answers, the tasks it moved, and which workflow each instance belongs to (for the lane's turns). */
 export interface ReportsDone {
@@ -56,7 +68,7 @@ export function fitReport(report: Report): Report {
 }
 
 /** Texts whose last 10,000 characters are kept; all others are as long as their schema lets them be. */
-const TAILS: ReadonlySet<string> = new Set(['stdout_log', 'stderr_log', 'error_description']);
+const TAILS: ReadonlySet<string> = new Set(['stdout_log', 'stderr_log', 'error_description', 'error_message', 'no_id_err_msg']);
 
 function fitTexts<T extends object>(values: T): T {
   const fitted = Object.entries(values).map(([name, value]): [string, unknown] => {
@@ -109,6 +121,9 @@ function applyReport(transition: Transition, report: Report, commands: ReadonlyM
     return { error: new JobmonError('NOT_FOUND', `there is no task instance ${instanceOf(report)}`).toBody() };
   }
   const mayChange = instance.driver === Driver.CLIENT;
+  const message = (apply: () => string): Outcome<ReportReply> => ({
+    ok: { message: mayChange ? apply() : 'the server drives the run of this task instance; nothing was changed' },
+  });
   switch (report.name) {
     case 'log_running': {
       const answered = mayChange ? applyRunning(transition, instance, report.request) : instance.status;
@@ -126,6 +141,14 @@ function applyReport(transition: Transition, report: Report, commands: ReadonlyM
     case 'log_error_worker_node':
       if (mayChange) applyError(transition, instance, report.request);
       break;
+    case 'log_no_distributor_id':
+      return message(() => applyNoDistributorId(transition, instance, report.request));
+    case 'log_distributor_id':
+      return message(() => applyDistributorId(transition, instance, report.request));
+    case 'log_known_error':
+      return message(() => applyKnownError(transition, instance, report.request));
+    case 'log_unknown_error':
+      return message(() => applyUnknownError(transition, instance, report.request));
   }
   return { ok: { status: instance.status } };
 }

@@ -27,6 +27,15 @@ const whole = (min: number, max: number) =>
   );
 const rangeRule = (min: number, max: number): string => `must be a whole number from ${min} to ${max}`;
 
+const decimal = (min: number, max: number) =>
+  z.preprocess(
+    (value) => (typeof value === 'string' && /^\s*\d+(\.\d+)?\s*$/.test(value) ? Number(value) : value),
+    z
+      .number(`must be a number from ${min} to ${max}`)
+      .min(min, `must be a number from ${min} to ${max}`)
+      .max(max, `must be a number from ${min} to ${max}`),
+  );
+
 const FLAG_WORDS: Readonly<Record<string, boolean>> = {
   true: true,
   yes: true,
@@ -100,6 +109,13 @@ const Settings = z.object({
     launchers: whole(1, 64).default(2),
     /** Take other users' workflows too. */
     any_user: Flag.default(false),
+  }),
+  /** Of workers of the Python protocol. The Python client reads the same keys, and they must agree. */
+  heartbeat: z.object({
+    /** Seconds between two heartbeats of a running command. */
+    task_instance_interval: decimal(0.1, 86_400).default(90),
+    /** How many of them make a deadline. A launch that stayed silent for two deadlines is given up. */
+    report_by_buffer: decimal(1, 1_000).default(3.1),
   }),
   scheduler: z.object({
     /** Longest time between two looks at a run's rows when nothing is heard of it. */
