@@ -1,7 +1,7 @@
-/** Workflows and their attributes. */
+/** Workflows, their attributes, and the commands that are being done on whole workflows. */
 import type { WorkflowStatus } from '@jobmon/contracts';
 import { Entity, Index } from 'typeorm';
-import { DateTime, Id, Int, IntKey, Text, Varchar } from './columns';
+import { DateTime, Id, Int, IntKey, Json, Text, Varchar } from './columns';
 
 @Entity('workflow')
 @Index('uc_workflow_identity', ['identity'], { unique: true })
@@ -41,4 +41,26 @@ export class WorkflowAttribute {
 export class WorkflowAttributeType {
   @Id() id: number;
   @Varchar(255) name: string;
+}
+
+/**
+ * Ours. A command on all tasks of a workflow (a reset) that is being done in pieces: there is a row from its first piece to its
+ * last, one a workflow. Whoever reads it can go on.
+ */
+@Entity('workflow_command')
+export class WorkflowCommand {
+  @IntKey() workflow_id: number;
+  /** Name of the operation that asked. */
+  @Varchar(64) operation: string;
+  /** The operation's request. */
+  @Json() request: unknown;
+  /** Up to where it is done: this array, and in it this task. */
+  @Int() after_array_id: number;
+  @Int() after_task_id: number;
+  /** Tasks that it has changed and attempts that it has stopped so far. */
+  @Int() tasks: number;
+  @Int() attempts: number;
+  @DateTime() started_date: string;
+  /** Of its last piece. */
+  @DateTime() moved_date: string;
 }
