@@ -1,6 +1,7 @@
 /** Arrays: bound by clients (E1), and moved batch by batch (E2 to E5). */
 import { bindArray, type ReplyOf, type RequestOf } from '@jobmon/contracts';
 import type { Procedure } from '@jobmon/entities';
+import { checkText } from '../column-limit';
 import type { Room } from '../context';
 import type { Register } from '../handlers';
 import { lockWorkflow } from '../workflow';
@@ -14,6 +15,7 @@ export function registerArray(answer: Register): void {
 /** E1. Under the workflow's lock, so that of many callers at one time one makes the row. */
 async function findOrMakeArray({ database }: Room, request: RequestOf<typeof bindArray>): Promise<ReplyOf<typeof bindArray>> {
   const { workflow_id, task_template_version_id, max_concurrently_running } = request;
+  checkText('name', request.name);
   await requireRows(database, 'task_template_version', [task_template_version_id]);
   return database.write({ label: 'array.bind' }, function* (): Procedure<ReplyOf<typeof bindArray>> {
     const { dialect } = database;

@@ -63,6 +63,7 @@ function givenTask(workflow_id: number, hash: string, task: Request['tasks'][str
   const [node_id, task_args_hash, array_id, task_resources_id, name, command, max_attempts, reset_if_running, scales, queues] =
     task;
   checkText(`the command of task ${hash}`, command);
+  checkText(`the name of task ${hash}`, name);
   const row = {
     node_id,
     task_args_hash,
