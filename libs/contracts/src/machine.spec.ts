@@ -1,6 +1,6 @@
 /**
  * The four machines, every ordered pair, against tables written by hand from spec/state-machines.md sections 3 to 6. A row
- * is where the entity stands, a column what is asked for: `v` valid, `o` valid and ours (races 26, 27, 30, 32), `u` untimely, `=` a
+ * is where the entity stands, a column what is asked for: `v` valid, `o` valid and ours (races 26, 27, 30, 32, 43, 45), `u` untimely, `=` a
  * repeat, `.` not in the table. A new state fails here until it is thought about.
  */
 import { machine, verdict, type Machine, type Verdict } from './machine';
@@ -43,8 +43,8 @@ const WORKFLOW = `
       G Q I O R D F H A
   G   u v . . . . . . v
   Q   . = v . . . v v .
-  I   . . = v . . v . .
-  O   . . . = v . v . .
+  I   . . = v . . v o .
+  O   . . . = v . v o .
   R   . . . . = v v v .
   D   . . . . . = . . .
   F   v . . . . . = . .
@@ -56,14 +56,14 @@ const WORKFLOW_RUN = `
   G   = v . . . . . . . . . . .
   L   . u v . . . . . . . . . v
   B   . . = v . . . v . v v . .
-  I   . . . = v . . v . . . . .
-  O   . . . . = v . v . . . . .
+  I   . . . = v . . v . o o . .
+  O   . . . . = v . v . o o . .
   R   . . . . . u v v v v v . .
   D   . . . . . . = . . . . . .
   E   . . . . . . . = . . . . .
   S   . . . . . . . . = . . . .
-  C   . . . . . . . . . = . v .
-  H   . . . . . . . . . . = v .
+  C   . . . . . . o . . = . v .
+  H   . . . . . . o . . . = v .
   T   . . . . . . . . . . . = .
   A   . . . . . . . . . . . . =`;
 

@@ -22,7 +22,7 @@ export const WorkflowRunStatus = {
 } as const;
 export type WorkflowRunStatus = (typeof WorkflowRunStatus)[keyof typeof WorkflowRunStatus];
 
-/** Facts: spec/state-machines.md section 6. */
+/** Facts: spec/state-machines.md section 6; the pairs marked "ours" are its races 43 and 45. */
 export const workflowRunMachine = machine<WorkflowRunStatus>({
   name: 'workflow_run',
   states: {
@@ -52,15 +52,21 @@ export const workflowRunMachine = machine<WorkflowRunStatus>({
     'B→H': 'a hot resume was asked for',
     'I→O': 'the distributor or the scheduler is up',
     'I→E': 'failed while starting',
+    'I→C': 'ours (race 43): a cold resume was asked for while it started',
+    'I→H': 'ours (race 43): a hot resume was asked for while it started',
     'O→R': 'schedules',
     'O→E': 'failed before it scheduled',
+    'O→C': 'ours (race 43): a cold resume was asked for before it scheduled',
+    'O→H': 'ours (race 43): a hot resume was asked for before it scheduled',
     'R→D': 'all tasks done',
     'R→S': 'stopped by its user',
     'R→E': 'failed tasks, an error, or silent past its deadline',
     'R→C': 'a cold resume was asked for',
     'R→H': 'a hot resume was asked for',
     'C→T': 'drained',
+    'C→D': 'ours (race 45): all tasks were done before it had drained',
     'H→T': 'drained',
+    'H→D': 'ours (race 45): all tasks were done before it had drained',
   },
   untimely: { 'R→R': 'what a plain heartbeat is', 'L→L': 'what a plain heartbeat is' },
 });

@@ -21,4 +21,73 @@ export const resetTasks = operation({
   reply: z.object({ statuses: z.array(z.tuple([z.number().int(), z.string()])) }),
 });
 
-export const RESUME_OPERATIONS: readonly Operation[] = [resetTasks];
+/**
+ * E18. The reset of a whole workflow: every task that is neither D nor G, and unless `reset_if_running` no task that runs on, → G, as
+ * `task.reset` does it. Many tasks are done in pieces under a row that says so; a repeat joins. While a run is live: refused in words.
+ */
+export const setResumeState = operation({
+  protocol: 'E18',
+  name: 'workflow.set_resume_state',
+  owner: 'state-machine',
+  summary: 'Reset the tasks of a workflow for a new run.',
+  http: { method: 'POST', path: '/api/v3/task/{workflow_id}/set_resume_state' },
+  request: z.object({ workflow_id: Id, reset_if_running: z.boolean() }),
+  reply: z.object({ err_msg: z.string().optional() }),
+});
+
+/**
+ * E44. Tells the live client run of a workflow to stop: B, I, O or R → C (cold: running instances are killed too) or H (hot: they
+ * may finish). An unknown workflow, nothing to tell, or a run that the server drives: nothing happens, the answer is the same.
+ */
+export const setResume = operation({
+  protocol: 'E44',
+  name: 'workflow.set_resume',
+  owner: 'state-machine',
+  summary: 'Tell the run of a workflow to stop, so that another may take over.',
+  http: { method: 'POST', path: '/api/v3/workflow/{workflow_id}/set_resume' },
+  request: z.object({ workflow_id: Id, reset_running_jobs: z.boolean() }),
+  reply: z.object({}),
+});
+
+/** E45. Whether a new run may be linked now, and how many attempts are still under the order to stop. NOT_FOUND for an unknown workflow. */
+export const isResumable = operation({
+  protocol: 'E45',
+  name: 'workflow.is_resumable',
+  owner: 'api',
+  summary: 'Tell whether a workflow can be resumed.',
+  http: { method: 'GET', path: '/api/v3/workflow/{workflow_id}/is_resumable' },
+  request: z.object({ workflow_id: Id }),
+  reply: z.object({ workflow_is_resumable: z.boolean(), pending_kill_self: z.number().int() }),
+});
+
+/**
+ * E46. An operator gives up waiting: attempts of client runs under the order to stop, K → F with an error-log row each, and runs in C
+ * or H → T, the workflow → H. Answers how many of each; a repeat finds none.
+ */
+export const forceCleanupKillSelf = operation({
+  protocol: 'E46',
+  name: 'workflow.force_cleanup_kill_self',
+  owner: 'state-machine',
+  summary: 'End the attempts and runs of a workflow that were told to stop.',
+  http: { method: 'POST', path: '/api/v3/workflow/{workflow_id}/force_cleanup_kill_self' },
+  request: z.object({ workflow_id: Id }),
+  reply: z.object({ num_cleaned_up: z.number().int(), num_workflow_runs_finalized: z.number().int() }),
+});
+
+/** Whoever finds a command of a whole workflow that nobody works on asks for the rest of it. Answers whether it has ended. */
+export const continueCommand = operation({
+  name: 'workflow.continue_command',
+  owner: 'state-machine',
+  summary: 'Go on with a command of a whole workflow that was cut off.',
+  request: z.object({ workflow_id: Id }),
+  reply: z.object({ is_ended: z.boolean() }),
+});
+
+export const RESUME_OPERATIONS: readonly Operation[] = [
+  resetTasks,
+  setResumeState,
+  setResume,
+  isResumable,
+  forceCleanupKillSelf,
+  continueCommand,
+];
