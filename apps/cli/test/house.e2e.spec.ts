@@ -14,7 +14,7 @@ let tool: Tool;
 
 beforeAll(async () => {
   house = await HouseProcess.start();
-  connection = await house.connection();
+  connection = house.connection();
   workingDirectory = path.join(house.folder, 'work');
   mkdirSync(workingDirectory);
   tool = new Tool('spec', { connection, defaultClusterName: 'multiprocess' });
@@ -140,7 +140,7 @@ describe('the SDK', () => {
     expect(statuses.at(-1)).toBe('DONE');
     expect(readFileSync(path.join(workingDirectory, 'order'), 'utf8')).toBe('a\nb\nc\n');
     // The token of a server is as old as its process.
-    connection = await house.connection();
+    connection = house.connection();
     tool = new Tool('spec', { connection, defaultClusterName: 'multiprocess' });
   });
 

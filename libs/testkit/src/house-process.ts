@@ -102,13 +102,13 @@ export class HouseProcess {
   stderr = '';
   hasEnded = false;
 
-  /** `wrap` puts a shell line around the command: `ulimit -f 100; exec "$@"`. */
+  /** `wrap` puts a shell line around the command: `ulimit -f 100; exec "$@"`; `program` is another main file with its first arguments. */
   constructor(
     readonly user: UserFolder,
     args: readonly string[] = ['--port', '0'],
-    { wrap, env = {} }: { wrap?: string; env?: NodeJS.ProcessEnv } = {},
+    { wrap, env = {}, program: main = [MAIN] }: { wrap?: string; env?: NodeJS.ProcessEnv; program?: readonly string[] } = {},
   ) {
-    const command = [process.execPath, '--enable-source-maps', MAIN, ...args];
+    const command = [process.execPath, '--enable-source-maps', ...main, ...args];
     const [program, ...rest] = wrap === undefined ? command : ['/bin/sh', '-c', wrap, 'sh', ...command];
     const cwd = user.path;
     this.child = spawn(program!, rest, { cwd, env: { ...user.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'], detached: true });
