@@ -212,27 +212,37 @@ async function readPoints(database: Database, instances: readonly Used[], max_po
   return points;
 }
 
-/** Means of used / requested: memory is requested in GiB, time in seconds. */
-async function utilization(database: Database, instances: readonly Used[]) {
-  const ids = [...new Set(instances.map(({ task_resources_id }) => task_resources_id))];
-  const requested = new Map<number, { memory: number | null; runtime: number | null }>();
+/** The requested resources by their ids. */
+export async function requestedResources(
+  database: Database,
+  task_resources_ids: readonly number[],
+): Promise<Map<number, Readonly<Record<string, unknown>>>> {
+  const ids = [...new Set(task_resources_ids)];
+  const requested = new Map<number, Readonly<Record<string, unknown>>>();
   for (let from = 0; from < ids.length; from += IDS_AT_ONCE) {
     const rows = await database.read<{ id: number; requested_resources: string }>(
       `SELECT tr.id AS id, tr.requested_resources AS requested_resources
          FROM ${database.dialect.jsonRows('given', { id: 'int' })} ${database.dialect.joinInOrder} task_resources tr ON tr.id = given.id`,
       [JSON.stringify(ids.slice(from, from + IDS_AT_ONCE).map((id) => ({ id })))],
     );
-    for (const { id, requested_resources } of rows) {
-      const { memory, runtime } = resourcesIn(requested_resources);
-      requested.set(id, { memory: numberIn(memory), runtime: numberIn(runtime) });
-    }
+    for (const { id, requested_resources } of rows) requested.set(id, resourcesIn(requested_resources));
   }
+  return requested;
+}
+
+/** Means of used / requested: memory is requested in GiB, time in seconds. */
+async function utilization(database: Database, instances: readonly Used[]) {
+  const requested = await requestedResources(
+    database,
+    instances.map(({ task_resources_id }) => task_resources_id),
+  );
   const mem: number[] = [];
   const runtime: number[] = [];
   for (const used of instances) {
     const asked = requested.get(used.task_resources_id);
-    if (used.memory !== null && used.memory > 0 && asked?.memory) mem.push(used.memory / (asked.memory * GIB));
-    if (used.runtime !== null && used.runtime > 0 && asked?.runtime) runtime.push(used.runtime / asked.runtime);
+    const [memory_asked, runtime_asked] = [numberIn(asked?.memory), numberIn(asked?.runtime)];
+    if (used.memory !== null && used.memory > 0 && memory_asked) mem.push(used.memory / (memory_asked * GIB));
+    if (used.runtime !== null && used.runtime > 0 && runtime_asked) runtime.push(used.runtime / runtime_asked);
   }
   const mean = (values: readonly number[]): number | null =>
     values.length === 0 ? null : values.reduce((sum, value) => sum + value, 0) / values.length;

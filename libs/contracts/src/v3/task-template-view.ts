@@ -229,7 +229,7 @@ const errorLogQuery = {
   wf_id: Id,
   tt_id: Id,
   page: Whole(1, 1_000_000, 1),
-  page_size: Whole(1, 10_000, 10),
+  page_size: Whole(1, 1_000, 10),
   /** The latest run only, and of each task its newest error. */
   just_recent_errors: Flag,
   /** Groups of alike errors, the largest first, instead of single ones. */
@@ -258,4 +258,13 @@ export const findInstanceErrors = operation({
   reply: ErrorLogReply,
 });
 
-export const TASK_TEMPLATE_VIEW_OPERATIONS: readonly Operation[] = [getResourceUsage];
+export const TASK_TEMPLATE_VIEW_OPERATIONS: readonly Operation[] = [
+  getTaskTemplateDetails,
+  findTaskTemplateVersions,
+  getRequestedCores,
+  getMostPopularQueue,
+  getResourceUsage,
+  getTemplateStatuses,
+  findTemplateErrors,
+  findInstanceErrors,
+];

@@ -1,0 +1,40 @@
+/** The task templates that a workflow uses, by its arrays; workflows of older programs have none, there the nodes of the tasks tell. */
+import { JobmonError } from '@jobmon/contracts';
+import type { Database } from '@jobmon/entities';
+
+export interface WorkflowTemplate {
+  readonly task_template_id: number;
+  readonly name: string;
+  readonly task_template_version_id: number;
+  /** Null where the workflow has no arrays. */
+  readonly array_id: number | null;
+  readonly max_concurrently_running: number | null;
+}
+
+const TEMPLATE = 'v.task_template_id AS task_template_id, tt.name AS name, v.id AS task_template_version_id';
+const JOINS = 'JOIN task_template tt ON tt.id = v.task_template_id';
+
+/** @throws JobmonError NOT_FOUND */
+export async function requireWorkflow(database: Database, workflow_id: number): Promise<void> {
+  const [workflow] = await database.read('SELECT id FROM workflow WHERE id = ?', [workflow_id]);
+  if (workflow === undefined) throw new JobmonError('NOT_FOUND', `there is no workflow ${workflow_id}`);
+}
+
+/** One entry for each version that has tasks, the newest version first. Nothing for an unknown workflow. */
+export async function templatesOf(database: Database, workflow_id: number): Promise<WorkflowTemplate[]> {
+  const [array] = await database.read('SELECT id FROM array WHERE workflow_id = ? LIMIT 1', [workflow_id]);
+  if (array !== undefined) {
+    return database.read<WorkflowTemplate>(
+      `SELECT ${TEMPLATE}, a.id AS array_id, a.max_concurrently_running AS max_concurrently_running
+         FROM array a JOIN task_template_version v ON v.id = a.task_template_version_id ${JOINS}
+        WHERE a.workflow_id = ? AND EXISTS (SELECT 1 FROM task t WHERE t.array_id = a.id) ORDER BY v.id DESC`,
+      [workflow_id],
+    );
+  }
+  return database.read<WorkflowTemplate>(
+    `SELECT DISTINCT ${TEMPLATE}, NULL AS array_id, NULL AS max_concurrently_running
+       FROM task t JOIN node n ON n.id = t.node_id JOIN task_template_version v ON v.id = n.task_template_version_id ${JOINS}
+      WHERE t.workflow_id = ? ORDER BY v.id DESC`,
+    [workflow_id],
+  );
+}
