@@ -17,8 +17,12 @@ import { BAR_LABELS, LABEL_OF_TASK_STATUS, statusesUnder, type BarLabel } from '
 const PAGE_ROWS = 5_000;
 
 const TASK_COLUMNS = ['TASK_ID', 'TASK_NAME', 'STATUS', 'RETRIES'];
-const FRAME_ROW = 'task.id AS id, task.name AS name, task.status AS status, task.num_attempts AS num_attempts';
-const TABLE_ROW = `${FRAME_ROW}, task.command AS command, task.status_date AS status_date, task.max_attempts AS max_attempts`;
+const FRAME_ROW = 'task.id AS TASK_ID, task.name AS TASK_NAME, task.status AS STATUS, task.num_attempts AS RETRIES';
+const TABLE_ROW = `task.id AS task_id, task.name AS task_name, task.status AS task_status, task.command AS task_command,
+  task.num_attempts AS task_num_attempts, task.status_date AS task_status_date, task.max_attempts AS task_max_attempts`;
+
+type FrameRow = { TASK_ID: number; TASK_NAME: string; STATUS: string; RETRIES: number };
+type TableRow = ReplyOf<typeof listTemplateTasks>['tasks'][number];
 
 export async function findTasksOfWorkflow(
   { database }: Room,
@@ -27,11 +31,10 @@ export async function findTasksOfWorkflow(
   const statuses = statusesOf(status);
   await requireWorkflow(database, workflow_id);
   const ids = await idsOf(database, { workflow_id, statuses, order: 'DESC', limit: limit === 0 ? ID_MAX : limit });
-  const rows: Record<string, unknown>[] = [];
-  for await (const tasks of pagesOf(database, ids, FRAME_ROW)) {
-    for (const { id, name, status, num_attempts } of tasks) {
-      rows.push({ TASK_ID: id, TASK_NAME: name, STATUS: labelOf(status), RETRIES: Math.max(0, num_attempts - 1) });
-    }
+  const rows = await rowsOf<FrameRow>(database, ids, FRAME_ROW, 'DESC');
+  for (const row of rows) {
+    row.STATUS = labelOf(row.STATUS);
+    row.RETRIES = Math.max(0, row.RETRIES - 1);
   }
   return { workflow_tasks: frameString(TASK_COLUMNS, rows) };
 }
@@ -48,20 +51,8 @@ export async function findTasksOfTemplate(
   await requireWorkflow(database, workflow_id);
   const wanted: Wanted = { workflow_id, statuses, order: 'ASC', limit: limit + 1, after: cursor };
   const ids = await idsOfTemplate(database, wanted, { tt_name, task_template_id });
-  const tasks: ReplyOf<typeof listTemplateTasks>['tasks'] = [];
-  for await (const page of pagesOf(database, ids.slice(0, limit), TABLE_ROW)) {
-    for (const row of page) {
-      tasks.push({
-        task_id: row.id,
-        task_name: row.name,
-        task_status: labelOf(row.status),
-        task_command: row.command,
-        task_num_attempts: row.num_attempts,
-        task_status_date: row.status_date,
-        task_max_attempts: row.max_attempts,
-      });
-    }
-  }
+  const tasks = await rowsOf<TableRow>(database, ids.slice(0, limit), TABLE_ROW, 'ASC');
+  for (const row of tasks) row.task_status = labelOf(row.task_status);
   return { tasks, next: ids.length > limit ? (ids[limit - 1] as number) : null };
 }
 
@@ -101,8 +92,6 @@ function conditionOf({ tt_name, task_template_id }: Template): { where: string; 
   return { where: parts.map(([part]) => part).join(' AND '), params: parts.map(([, value]) => value) };
 }
 
-const TEMPLATE_OF_VERSION = 'task_template_version v JOIN task_template t ON t.id = v.task_template_id';
-
 interface Wanted {
   readonly workflow_id: number;
   /** All when absent. */
@@ -137,8 +126,8 @@ async function idsOf(database: Database, wanted: Wanted, owner = '', owners: rea
 async function idsOfTemplate(database: Database, wanted: Wanted, template: Template): Promise<number[]> {
   const { where, params } = conditionOf(template);
   const arrays = await database.read<{ id: number }>(
-    `SELECT a.id AS id FROM array a JOIN ${TEMPLATE_OF_VERSION} ON v.id = a.task_template_version_id
-      WHERE a.workflow_id = ? AND ${where}`,
+    `SELECT a.id AS id FROM array a JOIN task_template_version v ON v.id = a.task_template_version_id
+       JOIN task_template t ON t.id = v.task_template_id WHERE a.workflow_id = ? AND ${where}`,
     [wanted.workflow_id, ...params],
   );
   const array_ids = arrays.map(({ id }) => id);
@@ -148,31 +137,22 @@ async function idsOfTemplate(database: Database, wanted: Wanted, template: Templ
     wanted.workflow_id,
   ]);
   if (stray === undefined) return ids;
-  const byNode = `SELECT n.id FROM node n JOIN ${TEMPLATE_OF_VERSION} ON v.id = n.task_template_version_id WHERE n.id = k.node_id`;
+  const byNode = `SELECT 1 FROM node n JOIN task_template_version v ON v.id = n.task_template_version_id
+    JOIN task_template t ON t.id = v.task_template_id WHERE n.id = k.node_id`;
   const strays = await idsOf(database, wanted, ` AND k.array_id IS NULL AND EXISTS (${byNode} AND ${where})`, params);
   return [...ids, ...strays].sort((a, b) => a - b).slice(0, wanted.limit);
 }
 
-interface TaskRow {
-  readonly id: number;
-  readonly name: string;
-  readonly command: string;
-  readonly status: string;
-  readonly status_date: string | null;
-  readonly num_attempts: number;
-  readonly max_attempts: number;
-}
-
-/** The rows of these tasks in the order of the ids, a page at a time. */
-async function* pagesOf(database: Database, ids: readonly number[], columns: string): AsyncGenerator<TaskRow[]> {
+/** The rows of these tasks, read in pages and made once: there may be a hundred thousand of them. */
+async function rowsOf<Row>(database: Database, ids: readonly number[], columns: string, order: Wanted['order']): Promise<Row[]> {
   const { jsonRows, joinInOrder } = database.dialect;
+  const rows: Row[] = [];
   for (let from = 0; from < ids.length; from += PAGE_ROWS) {
-    const page = ids.slice(from, from + PAGE_ROWS);
-    const rows = await database.read<TaskRow>(
-      `SELECT ${columns} FROM ${jsonRows('given', { id: 'int' })} ${joinInOrder} task ON task.id = given.id`,
-      [JSON.stringify(page.map((id) => ({ id })))],
+    const page = await database.read<Row>(
+      `SELECT ${columns} FROM ${jsonRows('given', { id: 'int' })} ${joinInOrder} task ON task.id = given.id ORDER BY task.id ${order}`,
+      [JSON.stringify(ids.slice(from, from + PAGE_ROWS).map((id) => ({ id })))],
     );
-    const byId = new Map(rows.map((row) => [row.id, row]));
-    yield page.flatMap((id) => byId.get(id) ?? []);
+    rows.push(...page);
   }
+  return rows;
 }
