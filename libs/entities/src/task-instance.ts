@@ -42,7 +42,7 @@ export class TaskInstance {
   @DateTime({ nullable: true }) status_date: string | null;
   /** Deadline of the next sign of life. */
   @DateTime({ nullable: true }) report_by_date: string | null;
-  /** Ours. The agent that leased it. */
+  /** Ours. Who took it: the agent that leased it; on client runs a negative number, the call of a distributor (E30). */
   @BigInteger({ nullable: true }) agent_id: number | null;
   /** Ours. Last sequence used in its history; NULL: none yet. */
   @Int({ nullable: true }) history_sequence: number | null;

@@ -56,7 +56,8 @@ const IDS_AT_ONCE = 1_000;
 /**
  * E60. The ids that stand in the asked state come from the index of run and status alone; only those of the caller's list that are not
  * among them are looked up by key. So a call costs what stands in that state and what left it, not what the run ever had. Measured with
- * 10,000 ids held and 100 changed beside 100,000 that ended, over HTTP on two shared cores: see docs/costs.md.
+ * 10,000 ids held beside 40,000 that ended, nothing changed (two busy shared cores): 6 ms of reading on SQLite, 11 ms on MariaDB,
+ * 1 ms for the ids of the request.
  */
 async function findDifference(
   { database }: Room,
