@@ -14,6 +14,13 @@ export const Id = z.union([
     .pipe(z.number().int().positive().max(ID_MAX)),
 ]);
 
+/** A whole number from `min` to `max`, as a number or as its digits: in a query everything is text, and Python clients send text in bodies too. */
+export function Whole(min: number, max: number) {
+  const number = z.number().int().min(min).max(max);
+  const text = z.string().regex(/^-?[0-9]{1,10}$/, 'must be a whole number');
+  return z.union([number, text.transform(Number).pipe(number)]);
+}
+
 /** A hash as decimal digits, at most 78 of them for SHA-256 (spec/data-model.md section 4). Always text, never a number. */
 export const HashDigits = z.string().regex(/^[0-9]{1,78}$/, 'must be 1 to 78 decimal digits');
 

@@ -1,17 +1,7 @@
 /** What a reaper asks for: P1 to P4. */
 import { z } from 'zod';
-import { Id, ID_MAX } from '../id';
+import { Id, ID_MAX, Whole } from '../id';
 import { operation, type Operation } from '../operation';
-
-/** A number as query, path or body carry it. */
-const Count = z.union([
-  z.number().int().nonnegative().max(ID_MAX),
-  z
-    .string()
-    .regex(/^[0-9]{1,10}$/, 'must be a whole number')
-    .transform(Number)
-    .pipe(z.number().int().max(ID_MAX)),
-]);
 
 /**
  * P1. Workflows with an id in (cursor, cursor + step] that are F although all their tasks are D, and that no run holds, become D.
@@ -25,8 +15,8 @@ export const fixStatusInconsistency = operation({
   http: { method: 'PUT', path: '/api/v3/workflow/{workflow_id}/fix_status_inconsistency' },
   request: z.object({
     /** The cursor, from 0. */
-    workflow_id: Count,
-    increase_step: Count.pipe(z.number().min(1)),
+    workflow_id: Whole(0, ID_MAX),
+    increase_step: Whole(1, ID_MAX),
   }),
   reply: z.object({ wfid: z.number().int(), fixed: z.number().int() }),
 });

@@ -1,22 +1,9 @@
 /** Task templates as command line and screens read them: C11 to C18 and L3. Facts: spec/http-api-inspection.md section 3. */
 import { z } from 'zod';
-import { Id, Repeated } from '../id';
+import { Id, Repeated, Whole } from '../id';
 import { operation, type Operation } from '../operation';
 
 const int = z.number().int();
-
-/** A whole number in a query, which arrives as text. */
-const Whole = (min: number, max: number, absent: number) =>
-  z
-    .union([
-      z.number().int(),
-      z
-        .string()
-        .regex(/^[0-9]{1,10}$/, 'must be a whole number')
-        .transform(Number),
-    ])
-    .pipe(z.number().int().min(min).max(max))
-    .default(absent);
 
 /** `"true"` or `"false"` as text, in any case; false when absent. */
 const Flag = z
@@ -228,8 +215,8 @@ const ErrorLogReply = z.object({ error_logs: z.array(ErrorItem), total_count: in
 const errorLogQuery = {
   wf_id: Id,
   tt_id: Id,
-  page: Whole(1, 1_000_000, 1),
-  page_size: Whole(1, 1_000, 10),
+  page: Whole(1, 1_000_000).default(1),
+  page_size: Whole(1, 1_000).default(10),
   /** The latest run only, and of each task its newest error. */
   just_recent_errors: Flag,
   /** Groups of alike errors, the largest first, instead of single ones. */

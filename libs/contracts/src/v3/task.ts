@@ -1,6 +1,6 @@
 /** Tasks: bound with their arguments and attributes (E13 to E15), and what is asked about some of them (E17, L1, L2). */
 import { z } from 'zod';
-import { HashDigits, Id, ID_MAX } from '../id';
+import { HashDigits, Id, ID_MAX, Whole } from '../id';
 import { operation, type Operation } from '../operation';
 
 /** Largest body of the routes that carry many tasks: 500 commands of 64 KB are 32 MB, and clients may send more in one request. */
@@ -25,7 +25,7 @@ const TaskToBind = z
     Id.describe('task_resources_id'),
     z.string().max(255).describe('name'),
     z.string().describe('command, at most 64 KiB less one byte in UTF-8'),
-    z.coerce.number().int().nonnegative().max(ID_MAX).describe('max_attempts'),
+    Whole(0, ID_MAX).describe('max_attempts'),
     z.boolean().describe('reset_if_running'),
     ResourceScales.nullable().describe('resource_scales'),
     z.array(z.string().max(255)).refine(fitsNote, tooLongForNote).nullable().describe('fallback_queues'),

@@ -1,6 +1,6 @@
 /** What a client's swarm reads of a workflow's tasks, and what a resume asks of them: E49 to E53, E55. */
 import { z } from 'zod';
-import { DateText, Id, ID_MAX } from '../id';
+import { DateText, Id, ID_MAX, Whole } from '../id';
 import { operation, type Operation } from '../operation';
 
 /**
@@ -49,8 +49,8 @@ export const getTasksToResume = operation({
   request: z.object({
     workflow_id: Id,
     /** Only tasks with a larger id. */
-    max_task_id: z.coerce.number().int().min(-1).max(ID_MAX),
-    chunk_size: z.coerce.number().int().min(1).max(100_000),
+    max_task_id: Whole(-1, ID_MAX),
+    chunk_size: Whole(1, 100_000),
   }),
   reply: z.object({
     /**

@@ -1,21 +1,9 @@
 /** Workflows as command line and screens read them: C20, C24 to C28. Facts: spec/http-api-inspection.md section 4. */
 import { z } from 'zod';
-import { Id, ID_MAX, Repeated } from '../id';
+import { Id, ID_MAX, Repeated, Whole } from '../id';
 import { operation, type Operation } from '../operation';
 
 const int = z.number().int();
-
-/** A whole number in a query, which arrives as text. */
-const Whole = (min: number, max: number) =>
-  z
-    .union([
-      z.number().int(),
-      z
-        .string()
-        .regex(/^[0-9]{1,10}$/, 'must be a whole number')
-        .transform(Number),
-    ])
-    .pipe(z.number().int().min(min).max(max));
 
 /** A filter that screens send empty when it is not set. */
 const Filter = z.string().max(65_535).optional();
