@@ -92,7 +92,7 @@ describeOnDatabases('task templates of the Python protocol', (database) => {
     expect((await versions(template)).task_template_versions).toHaveLength(1);
   });
 
-  it('E33 makes one version and one row for each argument when many callers bind it at one time', async () => {
+  it('E33 race 19: makes one version and one row for each argument when many callers bind it at one time', async () => {
     const template = await newTemplate('at one time');
     const args = { node_args: ['at_one_1', 'at_one_2'], task_args: ['at_one_3'], op_args: ['at_one_4'] };
     const answers = await Promise.all(
