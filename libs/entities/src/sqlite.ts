@@ -48,7 +48,7 @@ export const sqliteDialect: Dialect = {
   nowPlusSeconds: `datetime('now', ? || ' seconds')`,
   forUpdate: '',
   byPrimaryKey: '',
-  joinInOrder: 'JOIN',
+  joinInOrder: 'CROSS JOIN',
   insertIgnore: 'INSERT OR IGNORE',
   jsonRows(alias, columns) {
     const types = { int: 'INTEGER', text: 'TEXT', real: 'REAL' } as const;
