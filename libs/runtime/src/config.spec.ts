@@ -36,6 +36,7 @@ describe('without any setting', () => {
     expect(config.log).toEqual({ level: 'info' });
     expect(config.agent.cores).toBeGreaterThanOrEqual(1);
     expect(config.agent.lease_seconds).toBe(60);
+    expect(config.heartbeat).toEqual({ task_instance_interval: 90, report_by_buffer: 3.1 });
     expect(warnings).toEqual([]);
   });
 
@@ -67,6 +68,16 @@ describe('precedence', () => {
       host: 'from-file',
       port: 5,
     });
+  });
+
+  it('takes the heartbeat of Python workers from where the Python client takes it', () => {
+    const { config, warnings } = loadConfig({
+      env: { HOME: '/h', JOBMON__HEARTBEAT__TASK_INSTANCE_INTERVAL: '3', JOBMON__HEARTBEAT__REPORT_BY_BUFFER: '2.5' },
+    });
+    expect([config.heartbeat, warnings]).toEqual([{ task_instance_interval: 3, report_by_buffer: 2.5 }, []]);
+    expect(refusal({ env: { HOME: '/h', JOBMON__HEARTBEAT__REPORT_BY_BUFFER: 'x' } })).toContain(
+      'heartbeat.report_by_buffer (environment variable JOBMON__HEARTBEAT__REPORT_BY_BUFFER) must be a number from 1 to 1000',
+    );
   });
 
   it('reads text of the environment as what the setting is', () => {
