@@ -18,8 +18,8 @@ import { registerRoutes } from './routes';
 const KEEP_ALIVE_MS = 75_000;
 /** A request must have arrived whole within this time: 64 MiB over a slow line, and an end for one that trickles for ever. */
 const ARRIVAL_MS_MAX = 120_000;
-/** Longest parameter in a path: a name of 255 characters of four bytes, each byte written with three (cluster, queue and tool names). */
-const PARAMETER_CHARS_MAX = 255 * 4 * 3;
+/** Longest parameter in a path: a name of 255 characters (cluster, queue, tool), in the units in which JavaScript counts, two for some. */
+const PARAMETER_CHARS_MAX = 255 * 2;
 /** While the server closes: pause between two looks whether anything is still in flight. */
 const CLOSE_LOOK_MS = 50;
 /** What is in flight when the server closes is given this long; whoever asked asks again at the next start. */

@@ -59,7 +59,7 @@ export const EXECUTION_REQUESTS: Readonly<Record<string, PythonRequest>> = {
       op_args: [`a ${mark}`],
     }),
     effect: { task_template_version: [1, 0], arg: [2, 0], template_arg_map: [3, 0] },
-    takes: { arg_mapping_hash: ['huge'] },
+    takes: () => ({ arg_mapping_hash: ['huge'] }),
     bad: ({ task_template_id }) => ({
       'a name that is too long': [
         {
@@ -98,7 +98,7 @@ export const EXECUTION_REQUESTS: Readonly<Record<string, PythonRequest>> = {
   'dag.bind': {
     good: ({ workflow_id }) => ({ dag_hash: workflow_id }),
     effect: { dag: [1, 0] },
-    takes: { dag_hash: ['huge'] },
+    takes: () => ({ dag_hash: ['huge'] }),
   },
   'dag.add_edges': {
     good: ({ open_dag_id: dag_id, node_ids }) => ({
@@ -151,7 +151,13 @@ export const EXECUTION_REQUESTS: Readonly<Record<string, PythonRequest>> = {
     }),
     effect: { workflow: [1, 0], workflow_attribute: [1, 0], workflow_attribute_type: [1, 0] },
     repeat: 'otherwise',
-    takes: { workflow_args_hash: ['huge'], task_hash: ['huge'], description: ['null'], name: ['null'], workflow_args: ['null'] },
+    takes: () => ({
+      workflow_args_hash: ['huge'],
+      task_hash: ['huge'],
+      description: ['null'],
+      name: ['null'],
+      workflow_args: ['null'],
+    }),
   },
   'workflow.set_attributes': {
     good: ({ workflow_id, mark }) => ({ workflow_id, workflow_attributes: { [mark]: 'v' } }),
@@ -194,27 +200,27 @@ export const EXECUTION_REQUESTS: Readonly<Record<string, PythonRequest>> = {
   'task_instance.log_running': {
     good: attempt(I, { process_group_id: 4711, next_report_increment: 90, nodename: 'n', distributor_id: '1_0' }),
     effect: moved,
-    takes: { next_report_increment: INCREMENT, distributor_id: DISTRIBUTOR_ID },
+    takes: () => ({ next_report_increment: INCREMENT, distributor_id: DISTRIBUTOR_ID }),
   },
   'task_instance.log_report_by': {
     good: attempt(R, { next_report_increment: 90, stdout: '/out', stderr: '/err', distributor_id: '1_0' }),
     effect: { task_instance: [0, 1] },
-    takes: { next_report_increment: INCREMENT, distributor_id: DISTRIBUTOR_ID },
+    takes: () => ({ next_report_increment: INCREMENT, distributor_id: DISTRIBUTOR_ID }),
   },
   'task_instance.log_report_by_batch': {
     good: ({ task_instance_ids }) => ({ task_instance_ids: [task_instance_ids[O]], next_report_increment: 90 }),
     unknown: { task_instance_ids: 200 },
-    takes: { next_report_increment: INCREMENT },
+    takes: () => ({ next_report_increment: INCREMENT }),
   },
   'task_instance.log_done': {
     good: attempt(R, attemptEnd),
     effect: moved,
-    takes: { ...LOGS, distributor_id: DISTRIBUTOR_ID },
+    takes: () => ({ ...LOGS, distributor_id: DISTRIBUTOR_ID }),
   },
   'task_instance.log_error_worker_node': {
     good: attempt(R, { error_state: 'E', error_description: 'it broke', ...attemptEnd }),
     effect: { ...moved, task_instance_error_log: [1, 0] },
-    takes: { ...LOGS, error_description: ['long'], distributor_id: DISTRIBUTOR_ID },
+    takes: () => ({ ...LOGS, error_description: ['long'], distributor_id: DISTRIBUTOR_ID }),
     bad: ({ task_instance_ids }) => ({
       'a state that ends nothing': [{ task_instance_id: task_instance_ids[R], error_state: 'D', error_description: 'x' }, 400],
     }),
@@ -223,23 +229,23 @@ export const EXECUTION_REQUESTS: Readonly<Record<string, PythonRequest>> = {
     good: attempt(I, { no_id_err_msg: 'no id' }),
     repeat: 'otherwise',
     effect: { ...moved, task_instance_error_log: [1, 0] },
-    takes: { no_id_err_msg: ['long'] },
+    takes: () => ({ no_id_err_msg: ['long'] }),
   },
   'task_instance.log_distributor_id': {
     good: attempt(I, { distributor_id: '1_0', next_report_increment: 90 }),
     repeat: 'otherwise',
     effect: moved,
-    takes: { next_report_increment: INCREMENT, distributor_id: DISTRIBUTOR_ID },
+    takes: () => ({ next_report_increment: INCREMENT, distributor_id: DISTRIBUTOR_ID }),
   },
   'task_instance.log_known_error': {
     good: attempt(R, { error_state: 'Z', error_message: 'out of memory', distributor_id: '1_0', nodename: 'n' }),
     repeat: 'otherwise',
     effect: { ...moved, task_instance_error_log: [1, 0] },
-    takes: { error_message: ['long'], distributor_id: DISTRIBUTOR_ID },
+    takes: () => ({ error_message: ['long'], distributor_id: DISTRIBUTOR_ID }),
   },
   'task_instance.log_unknown_error': {
     good: attempt(R, { error_state: 'U', error_message: 'gone', distributor_id: '1_0', nodename: 'n' }),
-    takes: { error_message: ['long'], distributor_id: DISTRIBUTOR_ID },
+    takes: () => ({ error_message: ['long'], distributor_id: DISTRIBUTOR_ID }),
   },
   'task_instance.instantiate': {
     good: ({ task_instance_ids }) => ({ task_instance_ids: [task_instance_ids[Q]] }),
@@ -269,7 +275,9 @@ export const EXECUTION_REQUESTS: Readonly<Record<string, PythonRequest>> = {
     }),
     effect: { task: [0, 2], task_instance: [2, 0], task_instance_history: [2, 0] },
     unknown: { task_ids: 200, cluster_id: 200 },
-    takes: { cluster_id: ['text', 'truth', 'list', 'odd list', 'object', 'negative', 'huge', 'beyond all', 'fraction', 'null'] },
+    takes: () => ({
+      cluster_id: ['text', 'truth', 'list', 'odd list', 'object', 'negative', 'huge', 'beyond all', 'fraction', 'null'],
+    }),
     bad: ({ array_id, other, task_ids, task_resources_id, workflow_run_id, cluster_id }) => ({
       // Nothing is queued, and the answer tells where the tasks stand.
       "another workflow's run": [
@@ -282,7 +290,7 @@ export const EXECUTION_REQUESTS: Readonly<Record<string, PythonRequest>> = {
   'array.transition_to_launched': {
     good: ({ array_id }) => ({ array_id, batch_number: 1, next_report_increment: 90 }),
     effect: moved,
-    takes: { next_report_increment: INCREMENT },
+    takes: () => ({ next_report_increment: INCREMENT }),
   },
   'array.transition_to_killed': {
     world: { tasks: 2, run_status: 'C', instance_status: 'K', task_status: 'R' },
@@ -291,6 +299,7 @@ export const EXECUTION_REQUESTS: Readonly<Record<string, PythonRequest>> = {
   },
   'array.log_distributor_id': {
     good: ({ array_id, task_instance_ids }) => ({ array_id, [String(task_instance_ids[O])]: '1_0' }),
+    takes: ({ task_instance_ids }) => ({ [String(task_instance_ids[O])]: DISTRIBUTOR_ID }),
     effect: { task_instance: [0, 1] },
     bad: ({ array_id, task_instance_ids }) => ({
       'an id that is too long': [{ array_id, [String(task_instance_ids[O])]: 'x'.repeat(21) }, 400],
@@ -303,7 +312,7 @@ export const EXECUTION_REQUESTS: Readonly<Record<string, PythonRequest>> = {
     effect: { workflow_run: [1, 0] },
     repeat: 'otherwise',
     unknown: { workflow_id: 200 },
-    takes: { next_report_increment: INCREMENT },
+    takes: () => ({ next_report_increment: INCREMENT }),
   },
   'workflow_run.terminate_task_instances': {
     world: {
@@ -318,12 +327,12 @@ export const EXECUTION_REQUESTS: Readonly<Record<string, PythonRequest>> = {
   },
   'workflow_run.log_heartbeat': {
     good: ({ workflow_run_id }) => ({ workflow_run_id, status: 'R', next_report_increment: 93 }),
-    takes: { next_report_increment: INCREMENT, status: ['long'] },
+    takes: () => ({ next_report_increment: INCREMENT, status: ['long'] }),
   },
   'workflow_run.update_status': {
     good: ({ workflow_run_id }) => ({ workflow_run_id, status: 'S' }),
     effect: { workflow: [0, 1], workflow_run: [0, 1] },
-    takes: { status: ['long'] },
+    takes: () => ({ status: ['long'] }),
   },
 
   'workflow.set_resume_state': {

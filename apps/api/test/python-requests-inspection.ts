@@ -100,7 +100,7 @@ export const INSPECTION_REQUESTS: Readonly<Record<string, PythonRequest>> = {
   },
   'task.add_attributes': {
     good: ({ task_ids, mark }) => ({ task_id: task_ids[0], [mark]: 'v' }),
-    takes: { 'bad input 1': ['number'] },
+    takes: ({ mark }) => ({ [mark]: ['number'] }),
     effect: { task_attribute: [1, 0], task_attribute_type: [1, 0] },
     bad: ({ task_ids, mark }) => ({
       'a value that is too long': [{ task_id: task_ids[0], [mark]: 'x'.repeat(256) }, 400],
@@ -114,13 +114,13 @@ export const INSPECTION_REQUESTS: Readonly<Record<string, PythonRequest>> = {
   'task.resource_usage': { good: aTask },
   'workflow.task_status_updates': {
     good: ({ workflow_id }) => ({ workflow_id, last_sync: '2026-01-01 00:00:00' }),
-    takes: { last_sync: ['number', 'truth', 'list', 'odd list', 'object', 'long'] },
+    takes: () => ({ last_sync: ['number', 'truth', 'list', 'odd list', 'object', 'long'] }),
   },
   'workflow.metadata': { good: aWorkflow, unknown: { workflow_id: 200 } },
   'workflow.tasks': {
     good: ({ workflow_id }) => ({ workflow_id, max_task_id: 0, chunk_size: 500 }),
     unknown: { max_task_id: 200 },
-    takes: { max_task_id: ['negative'] },
+    takes: () => ({ max_task_id: ['negative'] }),
   },
   'workflow.available_statuses': { good: () => ({}) },
   'workflow.increase_resources': {

@@ -35,6 +35,8 @@ export type WrongKind =
   | 'long'
   | 'null';
 
+export type Taken = Readonly<Record<string, readonly WrongKind[]>>;
+
 export interface PythonRequest {
   /** The world that it needs; four tasks with attempts in Q, I, O and R when absent. */
   readonly world?: WorkflowToInsert;
@@ -52,7 +54,7 @@ export interface PythonRequest {
   /** Status for an unknown id in a field, where it is not 404. */
   readonly unknown?: Readonly<Record<string, number>>;
   /** Wrong kinds of values that a field takes nevertheless. */
-  readonly takes?: Readonly<Record<string, readonly WrongKind[]>>;
+  readonly takes?: (world: World) => Taken;
   /** Bad requests of its own, with their status: ids of another workflow first of all. None of them changes a row. */
   readonly bad?: (world: World) => Readonly<Record<string, readonly [request: Record<string, unknown>, status: number]>>;
 }
