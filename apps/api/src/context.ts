@@ -28,4 +28,6 @@ export interface Call {
   readonly request_id: string;
   /** Aborted when the caller hangs up or the server closes. Made when it is first asked for: most calls never wait. */
   signal(): AbortSignal;
+  /** Once the connection is done with the answer: whether all of it was handed to the network. To be asked before answering. */
+  answered(): Promise<boolean>;
 }

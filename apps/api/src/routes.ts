@@ -100,6 +100,11 @@ function callOf(request: FastifyRequest, reply: FastifyReply, closing: AbortSign
       reply.raw.once('close', () => hungUp.abort());
       return (signal = AbortSignal.any([hungUp.signal, closing]));
     },
+    answered: () =>
+      new Promise((resolve) => {
+        if (reply.raw.destroyed) return resolve(reply.raw.writableFinished);
+        reply.raw.once('close', () => resolve(reply.raw.writableFinished));
+      }),
   };
 }
 

@@ -48,6 +48,21 @@ export function* liveRunOf(workflowId: number): Procedure<LiveRun | undefined> {
 }
 
 /**
+ * Refuses while a command on the whole workflow is being done: a run that is linked now would run beside it.
+ *
+ * @throws JobmonError UNAVAILABLE
+ */
+export function* requireNoCommand(workflowId: number): Procedure<void> {
+  const read = yield { sql: 'SELECT operation FROM workflow_command WHERE workflow_id = ?', params: [workflowId] };
+  const [command] = read.rows as { operation: string }[];
+  if (command === undefined) return;
+  throw new JobmonError(
+    'UNAVAILABLE',
+    `${command.operation} of workflow ${workflowId} is in progress; ask again when it has ended`,
+  );
+}
+
+/**
  * What a stop makes of an attempt: nobody runs Q and I yet, so they end at once (race 26); whatever may run is ordered to stop,
  * silent ones too (race 30). K is under that order already.
  */

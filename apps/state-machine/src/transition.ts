@@ -413,7 +413,8 @@ const isTouched = (instance: LockedInstance): boolean =>
 
 const pairOf = (row: { readonly status_found: string; readonly status: string }): string => `${row.status_found}→${row.status}`;
 
-function groupBy<Row>(rows: readonly Row[], keyOf: (row: Row) => string): Map<string, Row[]> {
+/** Rows by a key, in the order in which the keys first occur. */
+export function groupBy<Row>(rows: readonly Row[], keyOf: (row: Row) => string): Map<string, Row[]> {
   const groups = new Map<string, Row[]>();
   for (const row of rows) {
     const key = keyOf(row);

@@ -1,5 +1,5 @@
 /**
- * Server runs: made and linked, moved on, kept alive. Whoever changes a run holds its workflow's row first, so run and workflow
+ * Runs: made and linked for the server or for a client; server runs moved on and kept alive. Whoever changes a run holds its workflow's row first, so run and workflow
  * change together or not at all (race 41), and two runs never link at once.
  */
 import {
@@ -13,6 +13,7 @@ import {
   workflowMachine,
   workflowRunMachine,
   type beatWorkflowRuns,
+  type linkWorkflowRun,
   type moveWorkflowRun,
   type ReplyOf,
   type RequestOf,
@@ -21,6 +22,7 @@ import {
   type WorkflowStatus,
 } from '@jobmon/contracts';
 import { idList, instancesByStatus, lockRows, type Database, type Dialect, type Procedure } from '@jobmon/entities';
+import { liveRunOf, requireNoCommand, type LockedWorkflow } from './reset';
 import { wellFormed } from './text';
 import { ascending, guarded } from './transition';
 
@@ -76,13 +78,7 @@ export function* submit(dialect: Dialect, request: RequestOf<typeof submitWorkfl
   const id = request.workflow_id;
   const [workflow] = (yield lockRows(dialect, 'workflow', 'id, status', [id])).rows as { status: WorkflowStatus }[];
   if (workflow === undefined) throw new JobmonError('NOT_FOUND', `there is no workflow ${id}`);
-  const runs = yield {
-    sql:
-      'SELECT id, status, driver FROM workflow_run WHERE workflow_id = ? ' +
-      `AND status IN (${letters(LIVE_WORKFLOW_RUN_STATUSES)}) ORDER BY id DESC LIMIT 1`,
-    params: [id],
-  };
-  const [live] = runs.rows as RunRow[];
+  const live = yield* liveRunOf(id);
   if (live !== undefined) {
     if (live.driver === Driver.SERVER) {
       return { reply: { workflow_run_id: live.id, status: live.status }, workflow_id: id, is_changed: false };
@@ -95,41 +91,88 @@ export function* submit(dialect: Dialect, request: RequestOf<typeof submitWorkfl
     const standing = workflowMachine.states[workflow.status].label;
     throw new JobmonError('CONFLICT', `workflow ${id} is ${standing}, from where no run can be linked`);
   }
+  yield* requireNoCommand(id);
   const unended = instancesByStatus('live', 'ti.id', LIVE_TASK_INSTANCE_STATUSES, { sql: 'wr.workflow_id = ?', params: [id] });
   const left = yield { sql: `SELECT COUNT(*) AS n FROM ${unended.sql}`, params: unended.params };
   const attempts = Number((left.rows as { n: number }[])[0]?.n ?? 0);
   if (attempts > 0) throw new JobmonError('CONFLICT', `${attempts} attempts of an earlier run of workflow ${id} have not ended`);
-  return yield* insertRun(dialect, request, workflow.status, follows);
+  const { user, client_version, working_directory } = request;
+  const run = { status: 'B', driver: Driver.SERVER, user, version: client_version, working_directory } as const;
+  return yield* insertRun(dialect, id, { ...run, seconds: WORKFLOW_RUN_DEADLINE_SECONDS }, workflow.status, follows);
 }
 
+/** A run to insert in the status that it is linked at. */
+interface NewRun {
+  readonly status: 'L' | 'B';
+  readonly driver: Driver;
+  readonly user: string;
+  /** Of the client. */
+  readonly version: string;
+  readonly working_directory: string | null;
+  /** From now to its first deadline. */
+  readonly seconds: number;
+}
+
+/** The run, and its workflow from where it stands to where it follows, under the workflow's lock. */
 function* insertRun(
   dialect: Dialect,
-  request: RequestOf<typeof submitWorkflowRun>,
+  workflowId: number,
+  run: NewRun,
   from: WorkflowStatus,
   to: WorkflowStatus,
 ): Procedure<RunStanding> {
   const inserted = yield {
     sql:
       'INSERT INTO workflow_run (workflow_id, user, jobmon_version, jobmon_server_version, status, created_date, status_date, ' +
-      `heartbeat_date, driver, working_directory) VALUES (?, ?, ?, ?, 'B', ${dialect.now}, ${dialect.now}, ` +
-      `${dialect.nowPlusSeconds}, '${Driver.SERVER}', ?)`,
+      `heartbeat_date, driver, working_directory) VALUES (?, ?, ?, ?, '${run.status}', ${dialect.now}, ${dialect.now}, ` +
+      `${dialect.nowPlusSeconds}, '${run.driver}', ?)`,
     params: [
-      request.workflow_id,
-      wellFormed(request.user),
-      wellFormed(request.client_version),
+      workflowId,
+      wellFormed(run.user),
+      wellFormed(run.version),
       'UNKNOWN',
-      WORKFLOW_RUN_DEADLINE_SECONDS,
-      wellFormed(request.working_directory),
+      run.seconds,
+      run.working_directory === null ? null : wellFormed(run.working_directory),
     ],
   };
   yield* guarded(`workflow ${from}→${to}`, 1, {
     sql:
       `UPDATE workflow SET status = '${to}', status_date = ${dialect.now}, created_date = COALESCE(created_date, ${dialect.now}) ` +
       'WHERE id = ? AND status = ?',
-    params: [request.workflow_id, from],
+    params: [workflowId, from],
   });
-  const reply = { workflow_run_id: inserted.insert_id, status: 'B' };
-  return { reply, workflow_id: request.workflow_id, is_changed: true };
+  const reply = { workflow_run_id: inserted.insert_id, status: run.status };
+  return { reply, workflow_id: workflowId, is_changed: true };
+}
+
+/**
+ * E56. Makes a client run and links it, G→L in one write, or answers in words why not. Nothing is left behind by a refusal.
+ *
+ * @throws JobmonError UNAVAILABLE while a command on the whole workflow is in progress
+ */
+export function* link(
+  dialect: Dialect,
+  request: RequestOf<typeof linkWorkflowRun>,
+): Procedure<{ reply: ReplyOf<typeof linkWorkflowRun>; run: RunStanding | null }> {
+  const id = request.workflow_id;
+  const refuse = (err_msg: string) => ({ reply: { workflow_run_id: null, err_msg }, run: null });
+  const [workflow] = (yield lockRows(dialect, 'workflow', 'id, status, created_date', [id])).rows as LockedWorkflow[];
+  if (workflow === undefined) return refuse(`there is no workflow ${id}`);
+  const live = yield* liveRunOf(id);
+  if (live !== undefined) {
+    const standing = workflowRunMachine.states[live.status].label;
+    return refuse(`workflow ${id} is held by its run ${live.id}, which is ${standing}`);
+  }
+  if (workflow.created_date === null) return refuse(`not all tasks of workflow ${id} are bound`);
+  const follows = followedBy(workflow.status, ['L']);
+  if (follows === null) {
+    return refuse(`workflow ${id} is ${workflowMachine.states[workflow.status].label}, from where no run can be linked`);
+  }
+  yield* requireNoCommand(id);
+  const { user, jobmon_version: version, next_report_increment } = request;
+  const row = { status: 'L', driver: Driver.CLIENT, user, version, working_directory: null } as const;
+  const run = yield* insertRun(dialect, id, { ...row, seconds: Math.ceil(next_report_increment) }, workflow.status, follows);
+  return { reply: run.reply, run };
 }
 
 /**

@@ -1,4 +1,4 @@
-/** Which function answers which operation of the Python protocol that the api owns. */
+/** Which function answers which operation of the Python protocol that the api owns, or has a word to say in. */
 import type { Register } from '../handlers';
 import { registerArray } from './array';
 import { registerCluster } from './cluster';
@@ -17,6 +17,7 @@ import { registerTaskTemplateView } from './task-template-view';
 import { registerTaskView } from './task-view';
 import { registerTool } from './tool';
 import { registerWorkflow } from './workflow';
+import { registerWorkflowRun } from './workflow-run';
 import { registerWorkflowTasks } from './workflow-tasks';
 import { registerWorkflowView } from './workflow-view';
 
@@ -34,6 +35,7 @@ export function registerPythonProtocol(answer: Register): void {
   registerWorkflowTasks(answer);
   registerTaskInstance(answer);
   registerTaskInstanceView(answer);
+  registerWorkflowRun(answer);
   registerResume(answer);
   registerOverride(answer);
   registerReaper(answer);
