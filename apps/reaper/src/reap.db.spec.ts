@@ -127,3 +127,29 @@ it('gives agents a whole lease again when it was away itself', async () => {
     jest.useRealTimers();
   }
 });
+
+it('race 54: goes on when its database or the state machine was away for longer than any try lasts', async () => {
+  let looks = 0;
+  let isAway = true;
+  const read = async (): Promise<never[]> => {
+    looks += 1;
+    if (isAway) throw new Error('connection refused');
+    return [];
+  };
+  const database = { dialect: { now: 'now' }, read } as unknown as Database;
+  const context = { config: { agent: { lease_seconds: 3 } }, log, messenger: inProcessMessenger({ log }), database };
+  jest.useFakeTimers();
+  const reaper = new Reaper(context, () => performance.now());
+  try {
+    reaper.onApplicationBootstrap();
+    await jest.advanceTimersByTimeAsync(3_600_000);
+    expect(looks).toBeGreaterThan(3_000);
+    isAway = false;
+    const before = looks;
+    await jest.advanceTimersByTimeAsync(10_000);
+    expect(looks).toBeGreaterThanOrEqual(before + 9);
+  } finally {
+    await reaper.beforeApplicationShutdown();
+    jest.useRealTimers();
+  }
+});
