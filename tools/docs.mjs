@@ -7,8 +7,11 @@ import { fileURLToPath } from 'node:url';
 const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), '..');
 const require = createRequire(import.meta.url);
 
-/** Page, the source that makes it, and the function there that answers its text. */
-const PAGES = [['docs/erd.md', 'libs/entities/src/erd.ts', 'erdPage']];
+/** Page, the source that makes it, and the function there that answers its text; it is given the root of the checkout. */
+const PAGES = [
+  ['docs/erd.md', 'libs/entities/src/erd.ts', 'erdPage'],
+  ['docs/operations.md', 'tools/operations.ts', 'operationsPage'],
+];
 
 for (const [page, source, make] of PAGES) {
   // Bundled inside the checkout, so that packages are found in its node_modules.
@@ -27,7 +30,7 @@ for (const [page, source, make] of PAGES) {
     keepNames: true,
     logLevel: 'warning',
   });
-  writeFileSync(join(ROOT, page), require(outfile)[make]());
+  writeFileSync(join(ROOT, page), require(outfile)[make](ROOT));
   rmSync(outfile);
   console.log(`written: ${page}`);
 }
