@@ -1,4 +1,4 @@
-import { JobmonError } from '@jobmon/contracts';
+import type { JobmonError } from '@jobmon/contracts';
 import { objectIn } from './body';
 
 /** What a body reads as, without loss and as usual. */
