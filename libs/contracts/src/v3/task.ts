@@ -8,6 +8,13 @@ const BODY_BYTES_MAX = 64 * 1024 * 1024;
 /** Characters of `task.resource_scales` and `task.fallback_queues`. */
 const NOTE_CHARACTERS_MAX = 1_000;
 
+/** Text that a column of so many characters keeps whole. */
+const textUpTo = (characters_max: number) =>
+  z
+    .string()
+    .max(characters_max)
+    .refine((text) => !text.includes('\0'), 'must not hold the character NUL');
+
 const fitsNote = (value: unknown): boolean => JSON.stringify(value).length <= NOTE_CHARACTERS_MAX;
 const tooLongForNote = `must not be longer than ${NOTE_CHARACTERS_MAX} characters as JSON`;
 
@@ -66,14 +73,14 @@ export const bindTaskArgs = operation({
   http: { method: 'PUT', path: '/api/v3/task/bind_task_args', body_bytes_max: BODY_BYTES_MAX },
   request: z.object({
     /** `[task_id, arg_id, value]`. */
-    task_args: z.array(z.tuple([Id, Id, z.string().max(2048)])),
+    task_args: z.array(z.tuple([Id, Id, textUpTo(2048)])),
   }),
   reply: z.object({}),
 });
 
-const AttributeName = z.string().min(1).max(255);
+const AttributeName = textUpTo(255).min(1);
 /** Null: declared, not yet set. Numbers are stored as their text. */
-const AttributeValue = z.union([z.string().max(255), z.number().transform(String)]).nullable();
+const AttributeValue = z.union([textUpTo(255), z.number().transform(String)]).nullable();
 
 /** E15. A known attribute takes the value of the request. NOT_FOUND for an unknown task. */
 export const bindTaskAttributes = operation({
@@ -96,7 +103,13 @@ export const addTaskAttributes = operation({
   owner: 'api',
   summary: 'Store attributes of one task.',
   http: { method: 'POST', path: '/api/v3/task/bind_task_attributes' },
-  request: z.object({ task_id: Id }).catchall(AttributeValue),
+  request: z
+    .object({ task_id: Id })
+    .catchall(AttributeValue)
+    .refine(
+      (attributes) => Object.keys(attributes).every((name) => AttributeName.safeParse(name).success),
+      'an attribute has a name of 1 to 255 characters',
+    ),
   reply: z.object({}),
 });
 
