@@ -1,58 +1,50 @@
 /** Where the output of a workflow's task instances stands (C1). */
-import { JobmonError, type findArrayTasks, type ReplyOf, type RequestOf } from '@jobmon/contracts';
-import type { Database } from '@jobmon/entities';
+import type { findArrayTasks, ReplyOf, RequestOf } from '@jobmon/contracts';
 import type { Room } from '../context';
 import { taskRanges, type ArrayOfTasks } from './task-range';
+import { requireWorkflow } from './workflow-template';
 
 type Row = ReplyOf<typeof findArrayTasks>['array_tasks'][number];
 
+const COLUMNS = `t.id AS TASK_ID, t.name AS TASK_NAME, a.name AS ARRAY_NAME, ti.id AS TASK_INSTANCE_ID,
+  COALESCE(ti.stdout, '') AS OUTPUT_PATH, COALESCE(ti.stderr, '') AS ERROR_PATH`;
 /** Instances whose paths are read by one statement. */
 const PAGE_ROWS = 5_000;
 
-/** C1. The newest instances first; only those that are shown are read whole. */
+/** C1. The newest instances first; with a limit only those that are shown are read whole. */
 export async function findLogPaths(
   { database }: Room,
   { workflow_id, array_name, job_name, limit }: RequestOf<typeof findArrayTasks>,
 ): Promise<ReplyOf<typeof findArrayTasks>> {
-  const [workflow] = await database.read('SELECT id FROM workflow WHERE id = ?', [workflow_id]);
-  if (workflow === undefined) throw new JobmonError('NOT_FOUND', `there is no workflow ${workflow_id}`);
+  await requireWorkflow(database, workflow_id);
   const arrays = await database.read<ArrayOfTasks & { name: string }>(
     'SELECT id, workflow_id, name FROM array WHERE workflow_id = ? ORDER BY id',
     [workflow_id],
   );
   const wanted = array_name === '' ? arrays : arrays.filter(({ name }) => name === array_name);
-  const ids = await instanceIds(database, wanted, job_name ?? '');
-  ids.sort((a, b) => b - a);
-  const shown = limit === 0 ? ids : ids.slice(0, limit);
+  const named =
+    job_name === undefined || job_name === '' ? { where: '', params: [] } : { where: ' AND t.name = ?', params: [job_name] };
+  const { joinInOrder, jsonRows } = database.dialect;
   const rows: Row[] = [];
-  for (let from = 0; from < shown.length; from += PAGE_ROWS) {
-    for (const row of await readPaths(database, shown.slice(from, from + PAGE_ROWS))) rows.push(row);
-  }
-  return { array_tasks: rows };
-}
-
-async function instanceIds(database: Database, arrays: readonly ArrayOfTasks[], job_name: string): Promise<number[]> {
   const ids: number[] = [];
-  const isNamed = job_name === '' ? '' : ' AND t.name = ?';
-  for await (const { where, params } of taskRanges(database, arrays)) {
-    const rows = await database.read<{ id: number }>(
-      `SELECT ti.id AS id FROM task t ${database.dialect.joinInOrder} task_instance ti ON ti.task_id = t.id WHERE ${where}${isNamed}`,
-      [...params, ...(job_name === '' ? [] : [job_name])],
-    );
-    for (const { id } of rows) ids.push(id);
+  for await (const range of taskRanges(database, wanted)) {
+    const from = `task t ${joinInOrder} task_instance ti ON ti.task_id = t.id`;
+    const where = `WHERE ${range.where}${named.where}`;
+    const params = [...range.params, ...named.params];
+    if (limit === 0) {
+      const sql = `SELECT ${COLUMNS} FROM ${from} ${joinInOrder} array a ON a.id = t.array_id ${where}`;
+      for (const row of await database.read<Row>(sql, params)) rows.push(row);
+    } else {
+      const sql = `SELECT ti.id AS id FROM ${from} ${where}`;
+      for (const { id } of await database.read<{ id: number }>(sql, params)) ids.push(id);
+    }
   }
-  return ids;
-}
-
-async function readPaths(database: Database, ids: readonly number[]): Promise<Row[]> {
-  const { dialect } = database;
-  return database.read<Row>(
-    `SELECT t.id AS TASK_ID, t.name AS TASK_NAME, a.name AS ARRAY_NAME, ti.id AS TASK_INSTANCE_ID,
-            COALESCE(ti.stdout, '') AS OUTPUT_PATH, COALESCE(ti.stderr, '') AS ERROR_PATH
-       FROM ${dialect.jsonRows('given', { id: 'int' })}
-       ${dialect.joinInOrder} task_instance ti ON ti.id = given.id
-       ${dialect.joinInOrder} task t ON t.id = ti.task_id
-       ${dialect.joinInOrder} array a ON a.id = t.array_id ORDER BY ti.id DESC`,
-    [JSON.stringify(ids.map((id) => ({ id })))],
-  );
+  const newest = ids.sort((a, b) => b - a).slice(0, limit);
+  for (let from = 0; from < newest.length; from += PAGE_ROWS) {
+    const page = newest.slice(from, from + PAGE_ROWS).map((id) => ({ id }));
+    const sql = `SELECT ${COLUMNS} FROM ${jsonRows('given', { id: 'int' })} ${joinInOrder} task_instance ti ON ti.id = given.id
+                   ${joinInOrder} task t ON t.id = ti.task_id ${joinInOrder} array a ON a.id = t.array_id`;
+    for (const row of await database.read<Row>(sql, [JSON.stringify(page)])) rows.push(row);
+  }
+  return { array_tasks: rows.sort((a, b) => b.TASK_INSTANCE_ID - a.TASK_INSTANCE_ID) };
 }

@@ -19,7 +19,7 @@ const ENDED = "('D', 'Z', 'X', 'U', 'F', 'E')";
 /** Instances that statistics are made of, those of the newest workflows first: half a million take about two seconds. */
 const INSTANCES_MAX = 500_000;
 /** Rows of one statement that reads commands, each of up to 64 KiB. */
-const POINTS_AT_ONCE = 500;
+const POINTS_AT_ONCE = 1_000;
 /** A list of points ends early when their commands are long, so that no answer outgrows the memory. */
 const POINTS_BYTES_MAX = 64 * 1024 * 1024;
 /** Ids looked up in one statement. */
@@ -46,7 +46,11 @@ export async function findResourceUsage({ database }: Room, request: Request): P
   const memory = summarize(memories, confidence);
   const hasMemory = instances.some((instance) => instance.memory !== null);
   const count = instances.length > 0 || (await hasTasks(database, request.task_template_version_id)) ? instances.length : null;
-  const points = request.viz ? await readPoints(database, instances, request.max_points) : null;
+  const requested = await requestedResources(
+    database,
+    instances.map(({ task_resources_id }) => task_resources_id),
+  );
+  const points = request.viz ? await readPoints(database, instances, requested, request.max_points) : null;
   const statistics = {
     num_tasks: count,
     ...memoryFigures(memory, hasMemory),
@@ -63,7 +67,7 @@ export async function findResourceUsage({ database }: Room, request: Request): P
     num_task_instances: count,
     mem_percentiles: memory?.percentiles ?? null,
     runtime_percentiles: runtime?.percentiles ?? null,
-    ...(await utilization(database, instances)),
+    ...utilization(instances, requested),
     result_viz: points,
     sampled: isCut || (points !== null && points.length < instances.length),
     formatted_stats: {
@@ -172,77 +176,95 @@ async function readInstances(database: Database, arrays: readonly ArrayOfTasks[]
 }
 
 /** As many points as are wanted, chosen evenly: the same instances each time. */
-async function readPoints(database: Database, instances: readonly Used[], max_points: number): Promise<Point[]> {
+async function readPoints(
+  database: Database,
+  instances: readonly Used[],
+  requested: ReadonlyMap<number, string>,
+  max_points: number,
+): Promise<Point[]> {
+  const { dialect } = database;
   const count = Math.min(max_points, instances.length);
   const chosen = Array.from({ length: count }, (_, nth) => instances[Math.floor((nth * instances.length) / count)]!);
   const points: Point[] = [];
   let bytes = 0;
   for (let from = 0; from < count && bytes < POINTS_BYTES_MAX; from += POINTS_AT_ONCE) {
     const piece = chosen.slice(from, from + POINTS_AT_ONCE);
-    const rows = await database.read<Omit<Point, 'r' | 'm' | 'attempt_number_of_instance'> & { id: number }>(
-      `SELECT ti.id AS id, t.node_id AS node_id, t.id AS task_id, t.name AS task_name, tr.requested_resources AS requested_resources,
-              ti.status AS status, t.status_date AS task_status_date, t.command AS task_command,
-              t.num_attempts AS task_num_attempts, t.max_attempts AS task_max_attempts
-         FROM ${database.dialect.jsonRows('given', { id: 'int' })}
-         ${database.dialect.joinInOrder} task_instance ti ON ti.id = given.id
-         ${database.dialect.joinInOrder} task t ON t.id = ti.task_id
-         LEFT JOIN task_resources tr ON tr.id = ti.task_resources_id`,
+    const rows = await database.read<PointRow>(
+      `SELECT ti.id AS id, t.node_id AS node_id, t.id AS task_id, t.name AS task_name, ti.status AS status, t.status_date AS status_date,
+              t.command AS command, t.num_attempts AS num_attempts, t.max_attempts AS max_attempts
+         FROM ${dialect.jsonRows('given', { id: 'int' })}
+         ${dialect.joinInOrder} task_instance ti ON ti.id = given.id
+         ${dialect.joinInOrder} task t ON t.id = ti.task_id`,
       [JSON.stringify(piece.map(({ id }) => ({ id })))],
     );
-    const byId = new Map(rows.map(({ id, ...row }) => [id, row]));
-    for (const { id, rank, runtime, memory } of piece) {
-      const row = byId.get(id);
+    const byId = new Map(rows.map((row) => [row.id, row]));
+    for (const used of piece) {
+      const row = byId.get(used.id);
       if (row === undefined) continue;
-      const { node_id, task_id, task_name, requested_resources, status, ...task } = row;
       points.push({
-        r: runtime,
-        m: memory,
-        node_id,
-        task_id,
-        task_name,
-        requested_resources,
-        attempt_number_of_instance: rank,
-        status,
-        ...task,
-        task_status_date: isoDate(task.task_status_date),
+        r: used.runtime,
+        m: used.memory,
+        node_id: row.node_id,
+        task_id: row.task_id,
+        task_name: row.task_name,
+        requested_resources: requested.get(used.task_resources_id) ?? null,
+        attempt_number_of_instance: used.rank,
+        status: row.status,
+        task_status_date: isoDate(row.status_date),
+        task_command: row.command,
+        task_num_attempts: row.num_attempts,
+        task_max_attempts: row.max_attempts,
       });
-      bytes += task.task_command.length;
+      bytes += row.command.length;
     }
   }
   return points;
 }
 
-/** The requested resources by their ids. */
+interface PointRow {
+  readonly id: number;
+  readonly node_id: number | null;
+  readonly task_id: number;
+  readonly task_name: string;
+  readonly status: string;
+  readonly status_date: string | null;
+  readonly command: string;
+  readonly num_attempts: number;
+  readonly max_attempts: number;
+}
+
+/** The requested resources by their ids, as they are stored. */
 export async function requestedResources(
   database: Database,
   task_resources_ids: readonly number[],
-): Promise<Map<number, Readonly<Record<string, unknown>>>> {
+): Promise<Map<number, string>> {
   const ids = [...new Set(task_resources_ids)];
-  const requested = new Map<number, Readonly<Record<string, unknown>>>();
+  const requested = new Map<number, string>();
   for (let from = 0; from < ids.length; from += IDS_AT_ONCE) {
     const rows = await database.read<{ id: number; requested_resources: string }>(
       `SELECT tr.id AS id, tr.requested_resources AS requested_resources
          FROM ${database.dialect.jsonRows('given', { id: 'int' })} ${database.dialect.joinInOrder} task_resources tr ON tr.id = given.id`,
       [JSON.stringify(ids.slice(from, from + IDS_AT_ONCE).map((id) => ({ id })))],
     );
-    for (const { id, requested_resources } of rows) requested.set(id, resourcesIn(requested_resources));
+    for (const { id, requested_resources } of rows) requested.set(id, requested_resources);
   }
   return requested;
 }
 
 /** Means of used / requested: memory is requested in GiB, time in seconds. */
-async function utilization(database: Database, instances: readonly Used[]) {
-  const requested = await requestedResources(
-    database,
-    instances.map(({ task_resources_id }) => task_resources_id),
+function utilization(instances: readonly Used[], requested: ReadonlyMap<number, string>) {
+  const asked = new Map(
+    [...requested].map(([id, text]) => {
+      const { memory, runtime } = resourcesIn(text);
+      return [id, { memory: numberIn(memory), runtime: numberIn(runtime) }];
+    }),
   );
   const mem: number[] = [];
   const runtime: number[] = [];
   for (const used of instances) {
-    const asked = requested.get(used.task_resources_id);
-    const [memory_asked, runtime_asked] = [numberIn(asked?.memory), numberIn(asked?.runtime)];
-    if (used.memory !== null && used.memory > 0 && memory_asked) mem.push(used.memory / (memory_asked * GIB));
-    if (used.runtime !== null && used.runtime > 0 && runtime_asked) runtime.push(used.runtime / runtime_asked);
+    const resources = asked.get(used.task_resources_id);
+    if (used.memory !== null && used.memory > 0 && resources?.memory) mem.push(used.memory / (resources.memory * GIB));
+    if (used.runtime !== null && used.runtime > 0 && resources?.runtime) runtime.push(used.runtime / resources.runtime);
   }
   const mean = (values: readonly number[]): number | null =>
     values.length === 0 ? null : values.reduce((sum, value) => sum + value, 0) / values.length;

@@ -51,7 +51,7 @@ export async function* taskRanges(database: Database, arrays: readonly ArrayOfTa
 async function keptSizes(database: Database, arrays: readonly ArrayOfTasks[]): Promise<Map<number, number>> {
   const rows = await database.read<{ id: number; n: number | string }>(
     `SELECT given.id AS id, SUM(c.n) AS n FROM ${database.dialect.jsonRows('given', { id: 'int', workflow_id: 'int' })}
-       JOIN task_status_count c ON c.workflow_id = given.workflow_id AND c.array_id = given.id GROUP BY given.id`,
+       ${database.dialect.joinInOrder} task_status_count c ON c.workflow_id = given.workflow_id AND c.array_id = given.id GROUP BY given.id`,
     [JSON.stringify(arrays.map(({ id, workflow_id }) => ({ id, workflow_id })))],
   );
   return new Map(rows.map(({ id, n }) => [id, Number(n)]));

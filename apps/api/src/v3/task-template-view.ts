@@ -21,7 +21,7 @@ import { answerInstanceErrors, answerTemplateErrors } from './error-log';
 import { findResourceUsage, requestedResources } from './resource-usage';
 import { BAR_LABELS, LABEL_OF_TASK_STATUS } from './task-bar';
 import { taskRanges, type ArrayOfTasks } from './task-range';
-import { numberIn } from './wire-value';
+import { numberIn, resourcesIn } from './wire-value';
 import { requireWorkflow, templatesOf, type WorkflowTemplate } from './workflow-template';
 
 export function registerTaskTemplateView(answer: Register): void {
@@ -166,7 +166,7 @@ async function answerCores(
   );
   const totals = new Map<number, { min: number; max: number; cores: number; tasks: number }>();
   for (const { array_id, task_resources_id, n } of counts) {
-    const asked = resources.get(task_resources_id) ?? {};
+    const asked = resourcesIn(resources.get(task_resources_id) ?? null);
     const cores = Math.round(numberIn(asked.cores) ?? numberIn(asked.num_cores) ?? 1);
     const version = versionOf.get(array_id)!;
     const total = totals.get(version) ?? { min: cores, max: cores, cores: 0, tasks: 0 };
