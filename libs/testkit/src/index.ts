@@ -2,6 +2,7 @@
 export * from './database';
 export * from './factories';
 export * from './house-process';
+export * from './large-workflow';
 export * from './python-client';
 export * from './python-database';
 export * from './wire-recorder';
