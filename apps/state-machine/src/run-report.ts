@@ -84,7 +84,11 @@ export function* applyRunReports(dialect: Dialect, reports: readonly RunReport[]
   };
 }
 
-/** A step that the tables lack is left; a heartbeat in a live status is a sign of life whatever its sender believes (races 43, 44). */
+/**
+ * A step that the tables lack is left. A heartbeat is a sign of life whatever its sender believes (race 43), but not of a run that is told to
+ * stop: the clients' loop goes on, beating, as long as tasks wait in it that it may no longer queue, so only the reaper can end such a run. It
+ * does so when nothing of the run is left to be stopped, which makes it harmless to be early (race 44).
+ */
 function apply(run: LockedRun, { status, seconds }: RunReport): void {
   if (!Object.hasOwn(workflowRunMachine.states, status)) return;
   const to = status as WorkflowRunStatus;
@@ -97,7 +101,8 @@ function apply(run: LockedRun, { status, seconds }: RunReport): void {
     }
   }
   const isLive = (LIVE_WORKFLOW_RUN_STATUSES as readonly string[]).includes(run.status);
-  if (seconds !== null && isLive) run.seconds = Math.ceil(seconds);
+  const isToldToStop = run.status === 'C' || run.status === 'H';
+  if (seconds !== null && isLive && !isToldToStop) run.seconds = Math.ceil(seconds);
 }
 
 function* lockRuns(dialect: Dialect, ids: readonly number[]): Procedure<Map<number, LockedRun>> {

@@ -57,8 +57,9 @@ export const terminateTaskInstances = operation({
 });
 
 /**
- * E58. The client is alive: the run's deadline moves to now plus the increment in every live status (races 43, 44), whatever
- * the client believes; a valid step to `status` is taken. Answers what stands, which is how a client learns of a resume.
+ * E58. The client is alive: the run's deadline moves to now plus the increment in every live status but C and H (race 43), whatever
+ * the client believes; a valid step to `status` is taken. Answers what stands, which is how a client learns of a resume; from then on
+ * the deadline stands, since clients with tasks that wait for a place never end by themselves.
  */
 export const logHeartbeat = operation({
   protocol: 'E58',
