@@ -11,6 +11,7 @@ const require = createRequire(import.meta.url);
 const PAGES = [
   ['docs/erd.md', 'libs/entities/src/erd.ts', 'erdPage'],
   ['docs/operations.md', 'tools/operations.ts', 'operationsPage'],
+  ['docs/races.md', 'tools/races.ts', 'racesPage'],
 ];
 
 for (const [page, source, make] of PAGES) {

@@ -67,11 +67,12 @@ function place({ protocol = '' }: Operation): number {
 }
 
 /** What Markdown or a reader of HTML would take for something else is made harmless. */
-function inline(text: string): string {
+export function inline(text: string): string {
   return text.replace(/\s+/g, ' ').replace(/[<>|*_`[\]]/g, (sign) => `\\${sign}`);
 }
 
-function specsIn(root: string): string[] {
+/** Every spec of the checkout, by its path from there. */
+export function specsIn(root: string): string[] {
   const files = FOLDERS.flatMap((folder) =>
     readdirSync(join(root, folder), { recursive: true, withFileTypes: true })
       .filter((entry) => entry.isFile() && entry.name.endsWith('.spec.ts'))

@@ -247,7 +247,7 @@ describeOnDatabases('the scheduler', (database) => {
     expect(await bench.taskStatuses(python)).toBe('GG');
   });
 
-  it('does nothing more for a run that was ended by somebody else', async () => {
+  it('race 21: does nothing more for a run that was ended by somebody else', async () => {
     const workflow = await insert({ tasks: 3, upstreams: (at) => (at === 0 ? [] : [at - 1]) });
     await bench.seconds(1);
     await database().write({ label: 'test.stop' }, function* () {
@@ -272,7 +272,7 @@ describeOnDatabases('the scheduler', (database) => {
     expect((await bench.taskStatuses(workflow)).replaceAll('G', '')).toHaveLength(2_000);
   });
 
-  it('costs 60 statements to find runs, 12 to look at a standing run and 8 to beat in an idle minute, and reads no task', async () => {
+  it('race 22: costs 60 statements to find runs, 12 to look at a standing run and 8 to beat in an idle minute, and reads no task', async () => {
     const workflow = await insert({ tasks: 3_000, upstreams: (at) => (at === 0 ? [] : [0]) });
     await bench.seconds(10);
     await database().write({ label: 'test.past' }, function* () {
