@@ -1,6 +1,11 @@
 /** Which errors are one, and what names a group. */
-import { groupErrors, scoreOf, type ErrorText } from './error-group';
+import { ErrorGroups, scoreOf, type ErrorGroup, type ErrorText } from './error-group';
 
+function groupErrors(errors: readonly ErrorText[]): ErrorGroup[] {
+  const groups = new ErrorGroups();
+  for (const error of errors) groups.add(error);
+  return groups.sorted();
+}
 const at = (text: string, host: string | null = null): ErrorText => ({ text, host });
 /** Positions of the members of each group. */
 const members = (errors: readonly ErrorText[]): number[][] => groupErrors(errors).map((group) => group.members);

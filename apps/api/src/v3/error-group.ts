@@ -43,31 +43,41 @@ interface OpenGroup extends ErrorGroup {
   readonly shingles: ReadonlySet<string>;
 }
 
-/** Groups by size, the largest first; of two the older first. `errors` come ascending by age. */
-export function groupErrors(errors: readonly ErrorText[]): ErrorGroup[] {
-  const bySignature = new Map<string, OpenGroup>();
-  const byClass = new Map<string | null, OpenGroup[]>();
-  const groups: OpenGroup[] = [];
-  errors.forEach((error, position) => {
+/** Takes errors one by one, the oldest first, so that many can be taken in steps. */
+export class ErrorGroups {
+  private readonly bySignature = new Map<string, OpenGroup>();
+  private readonly byClass = new Map<string | null, OpenGroup[]>();
+  private readonly groups: OpenGroup[] = [];
+  private count = 0;
+
+  add(error: ErrorText): void {
     const signature = signatureOf(error);
-    let group = bySignature.get(signature.text);
+    let group = this.bySignature.get(signature.text);
     if (group === undefined) {
-      const shingles = shinglesOf(signature.text);
-      const others = byClass.get(signature.exception_class) ?? [];
-      group = others.find((other) => areAlike(other.shingles, shingles));
-      if (group === undefined) {
-        const { exception_class } = signature;
-        group = { cluster_id: hashOf(signature.text), exception_class, members: [], shingles };
-        groups.push(group);
-        if (others.length < COMPARED_MAX) byClass.set(exception_class, [...others, group]);
-      }
-      bySignature.set(signature.text, group);
+      group = this.join(signature);
+      this.bySignature.set(signature.text, group);
     }
-    group.members.push(position);
-  });
-  return groups
-    .sort((a, b) => b.members.length - a.members.length || a.members[0]! - b.members[0]!)
-    .map(({ cluster_id, exception_class, members }) => ({ cluster_id, exception_class, members }));
+    group.members.push(this.count++);
+  }
+
+  /** The group that a new signature joins, or one of its own. */
+  private join({ text, exception_class }: Signature): OpenGroup {
+    const shingles = shinglesOf(text);
+    const others = this.byClass.get(exception_class) ?? [];
+    const alike = others.find((other) => areAlike(other.shingles, shingles));
+    if (alike !== undefined) return alike;
+    const group = { cluster_id: hashOf(text), exception_class, members: [], shingles };
+    this.groups.push(group);
+    if (others.length < COMPARED_MAX) this.byClass.set(exception_class, [...others, group]);
+    return group;
+  }
+
+  /** By size, the largest first; of two the older first. */
+  sorted(): ErrorGroup[] {
+    return [...this.groups]
+      .sort((a, b) => b.members.length - a.members.length || a.members[0]! - b.members[0]!)
+      .map(({ cluster_id, exception_class, members }) => ({ cluster_id, exception_class, members }));
+  }
 }
 
 /** A number from 0 to 1 that is the group's own. */

@@ -2,10 +2,11 @@
  * Errors of a task template in a workflow (C17) and of one instance (C18), one by one or in groups of alike ones. All that is needed
  * to count and to cut a page are ids, which indexes hold; texts are read for what is shown, and for groups the ends of them.
  */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { JobmonError, type findInstanceErrors, type findTemplateErrors, type ReplyOf, type RequestOf } from '@jobmon/contracts';
 import type { Database } from '@jobmon/entities';
 import type { Room } from '../context';
-import { groupErrors, scoreOf, type ErrorGroup } from './error-group';
+import { ErrorGroups, scoreOf, type ErrorGroup } from './error-group';
 import { taskRanges, type ArrayOfTasks } from './task-range';
 import { isoDate } from './wire-value';
 import { requireWorkflow, templatesOf } from './workflow-template';
@@ -19,7 +20,7 @@ const GROUPED_MAX = 10_000;
 /** Characters of a text that groups are made from: its end, where the exception stands. */
 const TAIL_CHARACTERS = 2_000;
 /** Rows of one statement that reads such ends, and of one that reads whole texts of 64 KiB. */
-const TAILS_AT_ONCE = 1_000;
+const TAILS_AT_ONCE = 500;
 const TEXTS_AT_ONCE = 250;
 /** Ids looked up in one statement. */
 const IDS_AT_ONCE = 5_000;
@@ -144,20 +145,27 @@ async function readGroups(
   // Each database has one of the two that counts characters from the end and is not confused by a shorter text.
   const tail = (column: string): string =>
     dialect.name === 'sqlite' ? `SUBSTR(${column}, -${TAIL_CHARACTERS})` : `RIGHT(${column}, ${TAIL_CHARACTERS})`;
-  const tails = new Map<number, Tail & { text: string }>();
+  const tails = new Map<number, Tail>();
+  const groups = new ErrorGroups();
   for (let from = 0; from < errors.length; from += TAILS_AT_ONCE) {
+    const piece = errors.slice(from, from + TAILS_AT_ONCE);
     const rows = await database.read<Tail & { id: number; text: string }>(
       `SELECT e.id AS id, e.error_time AS error_time, ti.nodename AS nodename,
               CASE WHEN COALESCE(ti.stderr_log, '') = '' THEN ${tail('e.description')} ELSE ${tail('ti.stderr_log')} END AS text
          FROM ${dialect.jsonRows('given', { id: 'int' })}
          ${dialect.joinInOrder} task_instance_error_log e ON e.id = given.id
          ${dialect.joinInOrder} task_instance ti ON ti.id = e.task_instance_id`,
-      [JSON.stringify(errors.slice(from, from + TAILS_AT_ONCE).map(({ id }) => ({ id })))],
+      [JSON.stringify(piece.map(({ id }) => ({ id })))],
     );
-    for (const { id, ...row } of rows) tails.set(id, row);
+    const found = new Map(rows.map((row) => [row.id, row]));
+    for (const { id } of piece) {
+      const row = found.get(id);
+      if (row !== undefined) tails.set(id, { error_time: row.error_time, nodename: row.nodename });
+      groups.add({ text: row?.text ?? '', host: row?.nodename ?? null });
+    }
+    await nextTurn();
   }
-  const texts = errors.map(({ id }) => ({ text: tails.get(id)?.text ?? '', host: tails.get(id)?.nodename ?? null }));
-  return { groups: groupErrors(texts), tails };
+  return { groups: groups.sorted(), tails };
 }
 
 async function groupItems(
