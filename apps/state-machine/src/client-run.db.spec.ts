@@ -2,6 +2,7 @@
  * Client runs on both databases: queueing, taking, launching, killing and triage, repeated and at once. Two instances of `ClientRuns` stand
  * for two processes, and for one that was started again: they share nothing but the database.
  */
+import { HISTORY_REASONS, taskChanged, type HistoryReason } from '@jobmon/contracts';
 import type { Procedure, SqlValue } from '@jobmon/entities';
 import { describeOnDatabases, insertWorkflow, type InsertedWorkflow, type WorkflowToInsert } from '@jobmon/testkit';
 import { interposed } from '../test/interposed';
@@ -306,6 +307,56 @@ describeOnDatabases('client runs', (database) => {
     });
   });
 
+  test('E2, E30, E3, E19, E20, E22: the history of an attempt tells who asked for each step, and by what', async () => {
+    const made = await client();
+    const runs = started();
+    const { machine } = startMachine(database());
+    await runs.queueTaskBatch(queueing(made));
+    const id = (await instancesOf(made))[0]!.id;
+    await runs.instantiate({ task_instance_ids: [id] });
+    await runs.transitionToLaunched({ array_id: made.array_id, batch_number: 1, next_report_increment: 279 });
+    const beat = { task_instance_id: id, next_report_increment: 279 };
+    await machine.report([{ name: 'log_running', request: { ...beat, process_group_id: 7 } }]);
+    await since([id], -1);
+    await runs.setStatusForTriaging({ workflow_run_id: made.workflow_run_id });
+    await machine.report([{ name: 'log_report_by', request: beat }]);
+    await machine.report([{ name: 'log_done', request: { task_instance_id: id } }]);
+    const history = await database().read<{
+      from_status: string | null;
+      to_status: string;
+      actor: string;
+      reason: HistoryReason;
+    }>('SELECT from_status, to_status, actor, reason FROM task_instance_history WHERE task_instance_id = ? ORDER BY sequence', [
+      id,
+    ]);
+    expect(history.map((row) => [row.from_status, row.to_status, row.actor, HISTORY_REASONS[row.reason]])).toEqual([
+      [null, 'Q', 'C', 'array.queue_task_batch'],
+      ['Q', 'I', 'D', 'task_instance.instantiate'],
+      ['I', 'O', 'D', 'array.transition_to_launched'],
+      ['O', 'R', 'W', 'task_instance.log_running'],
+      ['R', 'T', 'C', 'workflow_run.set_status_for_triaging'],
+      ['T', 'R', 'W', 'task_instance.log_report_by'],
+      ['R', 'D', 'W', 'task_instance.log_done'],
+    ]);
+  });
+
+  test('E2, E30: names the moved tasks after the commit', async () => {
+    const made = await client({ tasks: 2 });
+    const { messenger } = startMachine(database());
+    const told: unknown[] = [];
+    const isTold = new Promise<void>((resolve) => {
+      messenger.subscribe(taskChanged, (payload) => (told.push(payload), told.length === 2 && resolve()));
+    });
+    const runs = started('test', { messenger });
+    await runs.queueTaskBatch(queueing(made));
+    await runs.queueTaskBatch(queueing(made));
+    await runs.instantiate({ task_instance_ids: (await instancesOf(made)).map(({ id }) => id) });
+    await isTold;
+    const { workflow_id, workflow_run_id } = made;
+    const moved = { workflow_id, workflow_run_id, task_ids: [...made.task_ids] };
+    expect(told).toEqual([moved, moved]);
+  });
+
   describe('E61', () => {
     const triaged = (made: InsertedWorkflow, runs = started()) =>
       runs.setStatusForTriaging({ workflow_run_id: made.workflow_run_id });
@@ -345,6 +396,13 @@ describeOnDatabases('client runs', (database) => {
       const write = (): Procedure<unknown> => triage(database().dialect, 'test', silence!, found);
       await database().write({ label: 'test' }, write);
       expect(await letters(made)).toBe('RDT');
+      // Found in T, heard of, and silent once more: that is another silence, which begins with T again.
+      await since([ids[2]!], -1_000, -1_000);
+      const givenUp = SILENCES.find(({ from }) => from === 'T')!;
+      expect(await silentInstances(database(), made.workflow_id, givenUp, 558, 0)).toEqual([ids[2]]);
+      await set("UPDATE task_instance SET status = 'R' WHERE id = ?", [ids[2]!]);
+      await database().write({ label: 'test' }, () => triage(database().dialect, 'test', givenUp, [ids[2]!]));
+      expect(await letters(made)).toBe('RDR');
     });
 
     test('E61 race 31: what survived a hot resume carries the older run and is looked after all the same', async () => {
