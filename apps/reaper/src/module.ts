@@ -15,6 +15,9 @@ export class Reaper implements OnApplicationBootstrap, BeforeApplicationShutdown
   /** When the last tick was, by a clock that goes on while the machine sleeps. */
   private ticked_ms = 0;
 
+  /** Since when the house has been there without a break, by the same clock. */
+  private there_since_ms = 0;
+
   /** `clock` answers milliseconds; tests give their own. */
   constructor(
     private readonly context: ReaperContext,
@@ -28,6 +31,7 @@ export class Reaper implements OnApplicationBootstrap, BeforeApplicationShutdown
   /** Lets a whole lease pass before the first pass. */
   private waitForSigns(): void {
     const { lease_ms } = this;
+    this.there_since_ms = this.clock();
     if (this.timer !== null) clearTimeout(this.timer);
     this.timer = setTimeout(() => {
       this.pass();
@@ -55,7 +59,7 @@ export class Reaper implements OnApplicationBootstrap, BeforeApplicationShutdown
   }
 
   private pass(): void {
-    this.passing ??= reap(this.context)
+    this.passing ??= reap(this.context, this.clock() - this.there_since_ms)
       .catch((error: unknown) => this.context.log.warn({ error }, 'a pass of the reaper failed; the next one does its work'))
       .finally(() => {
         this.passing = null;

@@ -103,7 +103,10 @@ it('gives agents a whole lease again when it was away itself', async () => {
   let passes = 0;
   let now = 0;
   // A database in which every look for silent agents is counted, and nobody is found.
-  const database = { dialect: { now: 'now' }, read: async () => (passes++, []) } as unknown as Database;
+  const database = {
+    dialect: { now: 'now' },
+    read: async (sql: string) => ((passes += Number(sql.includes('FROM agent'))), []),
+  } as unknown as Database;
   const context = { config: { agent: { lease_seconds: 3 } }, log, messenger: inProcessMessenger({ log }), database };
   jest.useFakeTimers();
   const reaper = new Reaper(context, () => now);

@@ -1,10 +1,11 @@
 /**
  * One pass of the reaper: finds agents that were silent for a whole lease and asks for the end of what they held, piece by
- * piece; the last piece closes the agent too. Takes no
+ * piece; the last piece closes the agent too. Then client runs whose deadline has passed, each of which ends by the rule of its
+ * status, and commands on whole workflows that nobody goes on with. Takes no
  * input, finds its work in the database, changes no status itself: the same pass twice, or two reapers at once, do what one
  * does. Whatever a pass could not do, the next one finds again.
  */
-import { expireAgent } from '@jobmon/contracts';
+import { continueCommand, Driver, expireAgent, LIVE_WORKFLOW_RUN_STATUSES, reapWorkflowRun } from '@jobmon/contracts';
 import type { Database } from '@jobmon/entities';
 import { send, type Messenger } from '@jobmon/messaging';
 import type { Config, Logger } from '@jobmon/runtime';
@@ -13,6 +14,15 @@ import type { Config, Logger } from '@jobmon/runtime';
 const AGENTS_MAX = 100;
 /** Pieces of 1,000 attempts asked for in one pass for one agent; an agent beats with at most 100,000. */
 const PIECES_MAX = 100;
+/** Runs, and commands, of one pass. */
+const RUNS_MAX = 100;
+/**
+ * For so long after the house was away a run that is older than its return is not given up: a client that found nobody asks again
+ * after up to 128 s, and has 20 s for it (spec/http-api-execution.md section 2.5).
+ */
+const RETRY_SECONDS_MAX = 150;
+/** A command whose last piece is so long ago is worked on by nobody: no piece takes longer than a write may (5 s). */
+const COMMAND_SILENT_SECONDS = 15;
 
 export interface ReaperContext {
   readonly config: { readonly agent: Pick<Config['agent'], 'lease_seconds'> };
@@ -21,8 +31,18 @@ export interface ReaperContext {
   readonly database: Database;
 }
 
-/** Answers how many attempts were ended. One agent whose end fails is logged and does not keep the others waiting. */
-export async function reap({ database, messenger, log }: ReaperContext): Promise<number> {
+/**
+ * Answers how many attempts of agents were ended. One agent, run or command that fails is logged and does not keep the others waiting.
+ * `there_ms`: for how long the house has been there without a break.
+ */
+export async function reap(context: ReaperContext, there_ms = Number.MAX_SAFE_INTEGER): Promise<number> {
+  const ended = await endSilentAgents(context);
+  await endLostRuns(context, Math.floor(there_ms / 1_000));
+  await goOnWithCommands(context);
+  return ended;
+}
+
+async function endSilentAgents({ database, messenger, log }: ReaperContext): Promise<number> {
   const silent = await database.read<{ id: number }>(
     `SELECT id FROM agent WHERE ended_date IS NULL AND lease_until_date <= ${database.dialect.now} ` +
       `ORDER BY lease_until_date LIMIT ${AGENTS_MAX}`,
@@ -42,4 +62,42 @@ export async function reap({ database, messenger, log }: ReaperContext): Promise
   }
   if (ended > 0) log.warn({ agents: silent.length, attempts: ended }, 'attempts of silent agents were given up');
   return ended;
+}
+
+/** Runs that began after the house was there last have never met it away, so their deadline counts at once. */
+async function endLostRuns({ database, messenger, log }: ReaperContext, there_seconds: number): Promise<void> {
+  const { now, nowPlusSeconds } = database.dialect;
+  const isYoung = there_seconds >= RETRY_SECONDS_MAX ? '1 = 1' : `created_date >= ${nowPlusSeconds}`;
+  const lost = await database.read<{ id: number }>(
+    `SELECT id FROM workflow_run WHERE status IN (${LIVE_WORKFLOW_RUN_STATUSES.map((letter) => `'${letter}'`).join(',')}) ` +
+      `AND heartbeat_date <= ${now} AND COALESCE(driver, '${Driver.CLIENT}') = '${Driver.CLIENT}' AND ${isYoung} ` +
+      `ORDER BY heartbeat_date LIMIT ${RUNS_MAX}`,
+    there_seconds >= RETRY_SECONDS_MAX ? [] : [-there_seconds],
+  );
+  for (const { id: workflow_run_id } of lost) {
+    try {
+      const { status, kill_self_remaining } = await send(messenger, reapWorkflowRun, { workflow_run_id });
+      if (status !== '' && kill_self_remaining === undefined) {
+        log.warn({ workflow_run_id, status }, 'the client of a run went silent, and the run was ended');
+      }
+    } catch (error) {
+      log.warn({ error, workflow_run_id }, 'a lost run could not be ended and is tried again');
+    }
+  }
+}
+
+/** What a process that ended in the middle left of commands on whole workflows. */
+async function goOnWithCommands({ database, messenger, log }: ReaperContext): Promise<void> {
+  const silent = await database.read<{ workflow_id: number }>(
+    `SELECT workflow_id FROM workflow_command WHERE moved_date <= ${database.dialect.nowPlusSeconds} ORDER BY moved_date LIMIT ${RUNS_MAX}`,
+    [-COMMAND_SILENT_SECONDS],
+  );
+  for (const { workflow_id } of silent) {
+    try {
+      await send(messenger, continueCommand, { workflow_id });
+      log.warn({ workflow_id }, 'a command on a whole workflow that had been cut off was brought to its end');
+    } catch (error) {
+      log.warn({ error, workflow_id }, 'a command on a whole workflow is not at its end yet');
+    }
+  }
 }

@@ -204,7 +204,7 @@ export function* reapPiece(dialect: Dialect, writer: string, runId: number, areT
   const silent = yield {
     sql:
       "SELECT id FROM task_instance WHERE workflow_run_id = ? AND status = 'K' " +
-      `AND report_by_date <= ${dialect.now} LIMIT ${PIECE_ROWS}`,
+      `AND COALESCE(report_by_date, status_date, ${dialect.now}) <= ${dialect.now} LIMIT ${PIECE_ROWS}`,
     params: [run.id],
   };
   const ids = (silent.rows as { id: number }[]).map(({ id }) => id);

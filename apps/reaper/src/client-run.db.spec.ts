@@ -1,0 +1,83 @@
+/** What a pass does beside agents: lost client runs and commands that were cut off, and for how long it waits after it was away. */
+import { inProcessMessenger } from '@jobmon/messaging';
+import { stateMachineModule } from '@jobmon/state-machine';
+import { describeOnDatabases, insertWorkflow, type WorkflowToInsert } from '@jobmon/testkit';
+import type { INestApplicationContext } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { pino } from 'pino';
+import { reap } from './reap';
+
+const log = pino({ level: 'silent' });
+
+describeOnDatabases('a pass of the reaper over client runs', (database) => {
+  let app: INestApplicationContext;
+  let pass: (there_ms?: number) => Promise<number>;
+  beforeAll(async () => {
+    const messenger = inProcessMessenger({ log });
+    const context = { config: { agent: { lease_seconds: 15 } }, log, messenger, database: database() };
+    pass = (there_ms) => reap(context, there_ms);
+    app = await NestFactory.createApplicationContext(stateMachineModule({ log, messenger, database: database() }), {
+      logger: false,
+    });
+  });
+  afterAll(() => app.close());
+
+  const overdue = (more: WorkflowToInsert = {}) =>
+    insertWorkflow(database(), { driver: 'client', deadline_seconds: -5, ...more });
+  const write = (sql: string) =>
+    database().write({ label: 'test' }, function* () {
+      yield { sql };
+    });
+  const stands = async (made: readonly { readonly workflow_run_id: number }[]) =>
+    (
+      await database().read<{ run: string; workflow: string }>(
+        `SELECT r.status AS run, w.status AS workflow FROM workflow_run AS r JOIN workflow AS w ON w.id = r.workflow_id
+          WHERE r.id IN (${made.map(({ workflow_run_id }) => workflow_run_id).join(',')}) ORDER BY r.id`,
+      )
+    ).map(({ run, workflow }) => `${run} ${workflow}`);
+
+  it('P4 ends each lost client run by its rule, whoever made it, and leaves the others (races 20, 43, 44)', async () => {
+    const lost = [
+      await overdue({ run_status: 'L', workflow_status: 'G' }),
+      await overdue({ run_status: 'B', workflow_status: 'Q' }),
+      await overdue({ run_status: 'O', workflow_status: 'O' }),
+      await overdue({ run_status: 'R' }),
+      await overdue({ run_status: 'H', instance_status: 'I', task_status: 'I' }),
+    ];
+    const others = [await overdue({ driver: 'server' }), await overdue({ deadline_seconds: 60 })];
+    await write(`UPDATE workflow_run SET driver = NULL, jobmon_server_version = '1' WHERE id = ${lost[3]!.workflow_run_id}`);
+    await Promise.all([pass(), pass()]);
+    expect(await stands(lost)).toEqual(['A A', 'E F', 'E F', 'E F', 'T H']);
+    expect(await stands(others)).toEqual(['R R', 'R R']);
+  });
+
+  it('P4 waits for clients that found the house away, but not for those that have only known it there (race 54)', async () => {
+    const elder = await overdue();
+    await write(`UPDATE workflow_run SET created_date = '2020-01-01 00:00:00' WHERE id = ${elder.workflow_run_id}`);
+    const younger = await overdue();
+    await pass(60_000);
+    expect(await stands([elder, younger])).toEqual(['R R', 'E F']);
+    await pass(150_000);
+    expect(await stands([elder])).toEqual(['E F']);
+  });
+
+  it('E18 that was cut off is brought to its end, one that is being done is left to whoever does it', async () => {
+    const cut = await overdue({ run_status: 'E', workflow_status: 'F', tasks: 3, task_status: 'F' });
+    const done = await overdue({ run_status: 'E', workflow_status: 'F', tasks: 3, task_status: 'F' });
+    const command = (workflow_id: number, moved: string) =>
+      write(
+        'INSERT INTO workflow_command (workflow_id, operation, request, after_array_id, after_task_id, tasks, attempts, started_date, moved_date) ' +
+          `VALUES (${workflow_id}, 'workflow.set_resume_state', '{"workflow_id": ${workflow_id}, "reset_if_running": true}', 0, 0, 0, 0, ` +
+          `'2020-01-01 00:00:00', ${moved})`,
+      );
+    await command(cut.workflow_id, "'2020-01-01 00:00:00'");
+    await command(done.workflow_id, database().dialect.now);
+    await pass();
+    const tasks = async (workflow_id: number) =>
+      (await database().read<{ status: string }>(`SELECT status FROM task WHERE workflow_id = ${workflow_id}`))
+        .map(({ status }) => status)
+        .join('');
+    expect([await tasks(cut.workflow_id), await tasks(done.workflow_id)]).toEqual(['GGG', 'FFF']);
+    expect(await database().read('SELECT workflow_id FROM workflow_command')).toEqual([{ workflow_id: done.workflow_id }]);
+  });
+});
