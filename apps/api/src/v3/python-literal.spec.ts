@@ -30,7 +30,7 @@ describe("Python's notation", () => {
 
   it('E51 writes True, False and None, and reads back what it wrote', () => {
     const value = { a: true, b: [false, null, 0.5], c: { d: `it's "x"\n\u{1F600}` } };
-    expect(literalOf(value)).toBe(`{"a": True, "b": [False, None, 0.5], "c": {"d": "it's \\"x\\"\\n\u{1F600}"}}`);
+    expect(literalOf(value)).toBe(`{'a': True, 'b': [False, None, 0.5], 'c': {'d': 'it\\'s "x"\\n\u{1F600}'}}`);
     expect(valueOf(literalOf(value))).toEqual(value);
   });
 });

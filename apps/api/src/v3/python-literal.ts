@@ -21,14 +21,30 @@ export function valueOf(text: string): unknown {
   }
 }
 
-/** A plain JSON value in Python's notation, laid out as Python's `str` does but with double quotes: `{"cores": 1, "x": [True, None]}`. */
+/** A plain JSON value in Python's notation, as Python's `repr` writes it: `{'cores': 1, 'x': [True, None]}`. */
 export function literalOf(value: unknown): string {
   if (value === null || value === undefined) return 'None';
   if (typeof value === 'boolean') return value ? 'True' : 'False';
+  if (typeof value === 'string') return quoted(value);
   if (Array.isArray(value)) return `[${value.map(literalOf).join(', ')}]`;
   if (typeof value !== 'object') return JSON.stringify(value);
-  const members = Object.entries(value).map(([key, inner]) => `${JSON.stringify(key)}: ${literalOf(inner)}`);
+  const members = Object.entries(value).map(([key, inner]) => `${quoted(key)}: ${literalOf(inner)}`);
   return `{${members.join(', ')}}`;
+}
+
+/** What Python does not print as it is: control and format characters, halves of pairs, and separators but for the blank. */
+const UNPRINTABLE = /[\\\p{C}\p{Zl}\p{Zp}]|(?! )\p{Zs}/gu;
+const SHORT: Readonly<Record<string, string>> = { '\\': '\\\\', '\n': '\\n', '\r': '\\r', '\t': '\\t' };
+
+/** Single quotes, unless the text has such and no double ones. */
+function quoted(text: string): string {
+  const escaped = text.replace(UNPRINTABLE, (character) => {
+    const hex = (character.codePointAt(0) as number).toString(16);
+    const width = hex.length <= 2 ? 2 : hex.length <= 4 ? 4 : 8;
+    return SHORT[character] ?? `\\${{ 2: 'x', 4: 'u', 8: 'U' }[width]}${hex.padStart(width, '0')}`;
+  });
+  if (text.includes("'") && !text.includes('"')) return `"${escaped}"`;
+  return `'${escaped.replaceAll("'", "\\'")}'`;
 }
 
 class NotALiteral extends Error {}
