@@ -230,20 +230,14 @@ export const PHASES: readonly Phase[] = [
     prove: (place) => expectCount(place, 'SELECT COUNT(*) FROM task WHERE LENGTH(command) = 130', 100_000),
   },
   {
-    name: 'odd headers: 12 kinds, 2,400 requests by 50 clients',
-    async run(place, caller) {
-      const { workflow_id } = place.bound as Bound;
+    name: 'odd headers: 12 kinds, 2,400 heartbeats by 50 clients (E20)',
+    async run(_, caller) {
       let sent = 0;
       await inParallel(50, () => {
         const nth = sent++;
         if (nth >= 2_400) return undefined;
-        const headers = ODD_HEADERS[nth % ODD_HEADERS.length];
-        return caller.json(
-          'POST',
-          `/workflow/${workflow_id}/task_status_updates`,
-          { last_sync: place.last_sync },
-          headers,
-        ) as Promise<void>;
+        const path = `/task_instance/${1_000_000 + (nth % HEARTBEATS)}/log_report_by`;
+        return caller.json('POST', path, { next_report_increment: 90 }, ODD_HEADERS[nth % ODD_HEADERS.length]) as Promise<void>;
       });
     },
   },
@@ -252,9 +246,10 @@ export const PHASES: readonly Phase[] = [
     async run(place, caller) {
       const { workflow_id } = place.bound as Bound;
       const body = tasksBody(place, 500, 2_000, 'gone');
-      const head = `PUT /api/v3/task/bind_tasks_no_args HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n`;
+      const host = `Host: 127.0.0.1:${caller.port}\r\n`;
+      const head = `PUT /api/v3/task/bind_tasks_no_args HTTP/1.1\r\n${host}Content-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n`;
       const cuts = [head.slice(0, 40), head, head + body.slice(0, 300_000)];
-      const question = `POST /api/v3/workflow/${workflow_id}/task_status_updates HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2\r\n\r\n{}`;
+      const question = `GET /api/v3/workflow_status_viz?workflow_ids=${workflow_id} HTTP/1.1\r\n${host}\r\n`;
       let sent = 0;
       await inParallel(100, () => {
         const nth = sent++;

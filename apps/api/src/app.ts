@@ -14,8 +14,11 @@ import { answerNotFound, sendError } from './refusal';
 import { logRequests, requestIdOf } from './request-log';
 import { registerRoutes } from './routes';
 
-/** aiohttp keeps idle connections for 15 s and loses a request when the server closes first; spec/http-api-execution.md trap 13. */
-const KEEP_ALIVE_MS = 75_000;
+/**
+ * Callers and what stands between them and us keep idle connections for up to 75 s (aiohttp 15 s), and lose a request when the server
+ * closes first; spec/http-api-execution.md trap 13.
+ */
+const KEEP_ALIVE_MS = 80_000;
 /** A request must have arrived whole within this time: 64 MiB over a slow line, and an end for one that trickles for ever. */
 const ARRIVAL_MS_MAX = 120_000;
 /** Longest parameter in a path: a name of 255 characters (cluster, queue, tool), in the units in which JavaScript counts, two for some. */

@@ -15,7 +15,10 @@ const LOSSLESS_BYTES_MAX = 2 * 1024 * 1024;
 const BYTES_MAX = 256 * 1024 * 1024;
 /** Bodies being received at one time. */
 const COUNT_MAX = 1_024;
-/** A small body leaves the account when it is received; a larger one when its answer is out, since its values live that long. */
+/**
+ * A small body leaves the account when it is received; a larger one when its answer is made, since its values live that long, even
+ * if its caller hung up before and sends it once more (Python's do after 20 s).
+ */
 const SMALL_BYTES = 64 * 1024;
 
 /** The bound of an operation's bodies in bytes. */
@@ -55,9 +58,17 @@ export function acceptBodies(server: FastifyInstance): void {
   const account = new Account();
   server.removeAllContentTypeParsers();
   server.addContentTypeParser('*', (request: FastifyRequest, _payload, done: Received) => receive(request, account, done));
-  server.addHook('preValidation', (request, reply, done) => {
+  const held = new WeakMap<FastifyRequest, number>();
+  server.addHook('preValidation', (request, _reply, done) => {
     const bytes = request.body instanceof Buffer ? request.body.length : 0;
-    if (bytes > SMALL_BYTES) reply.raw.once('close', () => account.release(bytes));
+    // Nobody looks at the body of a GET, and its answer may be a stream without end.
+    if (bytes > SMALL_BYTES && request.method === 'GET') account.release(bytes);
+    else if (bytes > SMALL_BYTES) held.set(request, bytes);
+    done();
+  });
+  server.addHook('onSend', (request, _reply, _payload, done) => {
+    account.release(held.get(request) ?? 0);
+    held.delete(request);
     done();
   });
 }
