@@ -64,8 +64,11 @@ describeOnDatabases('task.reset', (database) => {
     },
   );
 
-  test('E13 resets nothing under a live run, answers what stands, and leaves other workflows out', async () => {
+  test('E13 resets nothing under a live run of the server, answers what stands, and leaves other workflows out', async () => {
     const made = await insert('R');
+    await database().write({ label: 'test' }, function* () {
+      yield { sql: "UPDATE workflow_run SET driver = 'server' WHERE id = ?", params: [made.workflow_run_id] };
+    });
     const other = await insert('E');
     const { statuses } = await wide().resetTasks({
       workflow_id: made.workflow_id,
@@ -79,6 +82,18 @@ describeOnDatabases('task.reset', (database) => {
     await expect(wide().resetTasks({ workflow_id: 2_000_000_000, task_ids: [1], reset_if_running: true })).rejects.toMatchObject({
       code: 'NOT_FOUND',
     });
+  });
+
+  test('E13 resets under a live run of a client, whose stopped attempts move nothing any more', async () => {
+    const made = await insert('R');
+    const { statuses } = await wide().resetTasks({
+      workflow_id: made.workflow_id,
+      task_ids: made.task_ids,
+      reset_if_running: true,
+    });
+    expect(statuses).toEqual(made.task_ids.map((id, at) => [id, CASES[at]![2]!.slice(2)]));
+    const rows = await standing(database(), made.task_instance_ids);
+    for (const row of rows.filter(({ task_status }) => task_status === 'G')) expect(row.current_task_instance_id).toBe(0);
   });
 
   test('E13 from eight clients at once resets each task once', async () => {

@@ -4,6 +4,7 @@
  */
 import {
   Actor,
+  Driver,
   historyReasonOf,
   JobmonError,
   LIVE_WORKFLOW_RUN_STATUSES,
@@ -99,14 +100,17 @@ export function isKept(transition: Transition, task: LockedTask): boolean {
 export const RESET: Asker = { actor: Actor.CLIENT, reason: historyReasonOf('task.reset') };
 export const RESET_WHY = 'The task was reset for a new run of its workflow';
 
-/** `task.reset`: 10 statements and one for each (from, to). */
+/**
+ * `task.reset`: 10 statements and one for each (from, to). Under a live run that the server drives nothing is reset (design rule
+ * 5.7). Under one that a client drives it is, as the protocol has it: the fence keeps the attempts that were stopped from counting.
+ */
 export function* reset(
   dialect: Dialect,
   writer: string,
   { workflow_id, task_ids, reset_if_running }: RequestOf<typeof resetTasks>,
 ): Procedure<ReplyOf<typeof resetTasks>> {
   yield* lockWorkflow(dialect, workflow_id);
-  const isHeld = (yield* liveRunOf(workflow_id)) !== undefined;
+  const isHeld = (yield* liveRunOf(workflow_id))?.driver === Driver.SERVER;
   const transition = new Transition(dialect, writer);
   const tasks = yield* transition.lockTasks(workflow_id, task_ids);
   for (const task of isHeld ? [] : tasks) {
