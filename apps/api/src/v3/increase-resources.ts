@@ -53,14 +53,17 @@ async function* failedTasks(database: Database, workflow_id: number): AsyncGener
     );
     if (attempts.length === 0) return;
     const list = idList(attempts.map(({ id }) => id));
-    yield database.read<FailedTask>(
+    // A LEFT join, because it fixes the order: from the attempts to their tasks, not from all tasks of the workflow.
+    const found = await database.read<FailedTask | { id: null }>(
       `SELECT t.id AS id, t.num_attempts AS num_attempts, t.resource_scales AS resource_scales,
               ti.task_resources_id AS task_resources_id
-         FROM task_instance ti${database.dialect.byPrimaryKey} JOIN task t ON t.id = ti.task_id
-        WHERE ti.id IN ${list.sql} AND t.workflow_id = ? AND t.status IN ('E', 'F')
+         FROM task_instance ti${database.dialect.byPrimaryKey}
+         LEFT JOIN task t ON t.id = ti.task_id AND t.workflow_id = ? AND t.status IN ('E', 'F')
+        WHERE ti.id IN ${list.sql}
           AND NOT EXISTS (SELECT 1 FROM task_instance later WHERE later.task_id = ti.task_id AND later.id > ti.id)`,
-      [...list.params, workflow_id],
+      [workflow_id, ...list.params],
     );
+    yield found.filter((row): row is FailedTask => row.id !== null);
     isFull = attempts.length === PAGE_ROWS;
     after = attempts[attempts.length - 1]!.id;
   }

@@ -1,6 +1,6 @@
 /**
  * What a swarm asks every 30 s: which tasks have another status than before (E49). Tasks are read in pages, because on SQLite a read
- * stops the event loop. 100,000 tasks are answered in about 0.15 s on MariaDB and on SQLite, a change of a few in 1 ms.
+ * stops the event loop. All of 100,000 tasks cost 0.2 s of processor time, JSON and caller included; one page does for a few changes.
  */
 import { JobmonError, type getTaskStatusUpdates, type ReplyOf, type RequestOf } from '@jobmon/contracts';
 import type { Database } from '@jobmon/entities';

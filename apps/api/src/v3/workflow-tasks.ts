@@ -57,6 +57,12 @@ interface TaskToResume {
   array_limit: number;
 }
 
+/** What is missing of a task that has no array, or no queue of a cluster. */
+interface Homeless {
+  array_limit: number | null;
+  cluster: string | null;
+}
+
 /**
  * E51. Ids are found by the arrays' index alone, then their rows by primary key: those that are D cost a look each, and a page
  * asks on until it is full. A task without array, resources or queue cannot be run and is left out.
@@ -81,22 +87,24 @@ async function findTasksToResume(
   return { tasks };
 }
 
+/** LEFT joins, because they fix the order: from the tasks to what each belongs to. */
 async function readTasks(database: Database, ids: readonly number[]): Promise<TaskToResume[]> {
   if (ids.length === 0) return [];
   const list = idList(ids);
-  return database.read<TaskToResume>(
+  const rows = await database.read<TaskToResume | (Omit<TaskToResume, 'array_limit' | 'cluster'> & Homeless)>(
     `SELECT t.id AS id, t.array_id AS array_id, t.status AS status, t.max_attempts AS max_attempts,
             t.resource_scales AS resource_scales, t.fallback_queues AS fallback_queues,
             r.requested_resources AS requested_resources, c.name AS cluster, q.name AS queue,
             a.max_concurrently_running AS array_limit
        FROM task t${database.dialect.byPrimaryKey}
-       JOIN \`array\` a ON a.id = t.array_id
-       JOIN task_resources r ON r.id = t.task_resources_id
-       JOIN queue q ON q.id = r.queue_id
-       JOIN cluster c ON c.id = q.cluster_id
+       LEFT JOIN \`array\` a ON a.id = t.array_id
+       LEFT JOIN task_resources r ON r.id = t.task_resources_id
+       LEFT JOIN queue q ON q.id = r.queue_id
+       LEFT JOIN cluster c ON c.id = q.cluster_id
       WHERE t.id IN ${list.sql} AND t.status <> 'D' ORDER BY t.id`,
     list.params,
   );
+  return rows.filter((row): row is TaskToResume => row.array_limit !== null && row.cluster !== null);
 }
 
 function tupleOf(task: TaskToResume): ReplyOf<typeof getTasksToResume>['tasks'][string] {
