@@ -284,7 +284,7 @@ export const EXECUTION_REQUESTS: Readonly<Record<string, PythonRequest>> = {
         { array_id, task_ids, task_resources_id, workflow_run_id: other.workflow_run_id, cluster_id },
         200,
       ],
-      "another workflow's array": [{ array_id: other.array_id, task_ids, task_resources_id, workflow_run_id, cluster_id }, 404],
+      "another workflow's array": [{ array_id: other.array_id, task_ids, task_resources_id, workflow_run_id, cluster_id }, 200],
     }),
   },
   'array.transition_to_launched': {
@@ -338,7 +338,7 @@ export const EXECUTION_REQUESTS: Readonly<Record<string, PythonRequest>> = {
   'workflow.set_resume_state': {
     world: FAILED,
     good: ({ workflow_id }) => ({ workflow_id, reset_if_running: false }),
-    effect: { task: [0, 2], task_instance_history: [2, 0] },
+    effect: { task: [0, 2] },
   },
   'workflow.set_resume': {
     good: ({ workflow_id }) => ({ workflow_id, reset_running_jobs: true }),
@@ -352,6 +352,7 @@ export const EXECUTION_REQUESTS: Readonly<Record<string, PythonRequest>> = {
     effect: {
       workflow: [0, 1],
       workflow_run: [0, 1],
+      task: [0, 2],
       task_instance: [0, 2],
       task_instance_history: [2, 0],
       task_instance_error_log: [2, 0],

@@ -147,6 +147,8 @@ export const INSPECTION_REQUESTS: Readonly<Record<string, PythonRequest>> = {
     world: FAILED,
     good: ({ workflow_id, task_ids }) => ({ workflow_id, task_ids, new_status: 'G', recursive: false, workflow_status: null }),
     effect: { task: [0, 2] },
+    repeat: 'otherwise',
+    unknown: { task_ids: 400 },
     bad: ({ workflow_id, task_ids, other }) => ({
       "another workflow's tasks": [{ workflow_id, task_ids: other.task_ids, new_status: 'G' }, 400],
       'tasks of two workflows': [{ workflow_id, task_ids: [task_ids[0], other.task_ids[0]], new_status: 'G' }, 400],
@@ -233,6 +235,7 @@ export const INSPECTION_REQUESTS: Readonly<Record<string, PythonRequest>> = {
     world: FAILED,
     good: ({ workflow_id }) => ({ workflow_id, partial_reset: false }),
     effect: { workflow: [0, 1], task: [0, 2] },
+    repeat: 'otherwise',
   },
   'workflow.get_status': {
     good: ({ workflow_id }) => ({ workflow_id: [workflow_id], user: ['ada'], limit: 5 }),

@@ -31,9 +31,21 @@ export const SESSIONS = [
 ] as const;
 export type Session = (typeof SESSIONS)[number];
 
-export function recordedTraffic(session: Session): Recorded[] {
-  const text = readFileSync(join(__dirname, 'traffic', `${session}.jsonl`), 'utf8');
-  return text.split('\n').flatMap((line) => (line === '' ? [] : [JSON.parse(line) as Recorded]));
+/**
+ * Lines that were written behind another line although their request was answered before it: the two overlapped, and the answer shows
+ * the rows as they stood before the other was committed. They are sent just before it.
+ */
+const OVERLAPPED: Readonly<Partial<Record<Session, readonly { line: number; before: number }[]>>> = {
+  // The swarm's look at its tasks (E49) shows I, and the launch that makes O of it (E3) stands before it.
+  'multiprocess-workflow': [{ line: 42, before: 41 }],
+};
+
+/** The requests of a session with the numbers of their lines, in the order in which they took effect. */
+export function recordedTraffic(session: Session): (Recorded & { line: number })[] {
+  const text = readFileSync(join(__dirname, 'traffic', `${session}.jsonl`), 'utf8').trimEnd();
+  const lines = text.split('\n').map((line, at) => ({ ...(JSON.parse(line) as Recorded), line: at + 1 }));
+  for (const { line, before } of OVERLAPPED[session] ?? []) lines.splice(before - 1, 0, ...lines.splice(line - 1, 1));
+  return lines;
 }
 
 /** Tables whose ids are mapped; each has a space of its own. */
