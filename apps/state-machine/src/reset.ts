@@ -3,6 +3,7 @@
  * the workflow's row, so no run is linked and no other piece of a reset is written meanwhile.
  */
 import {
+  ACTIVE_TASK_STATUSES,
   Actor,
   Driver,
   historyReasonOf,
@@ -12,6 +13,7 @@ import {
   type RequestOf,
   type resetTasks,
   type TaskInstanceStatus,
+  type TaskStatus,
   type WorkflowRunStatus,
   type WorkflowStatus,
 } from '@jobmon/contracts';
@@ -97,12 +99,15 @@ export function isKept(transition: Transition, task: LockedTask): boolean {
   return task.status === 'R' && transition.attemptsOf(task).some((attempt) => attempt.status === 'R');
 }
 
+/** Tasks that a live run has in hand. */
+const ON_THEIR_WAY: ReadonlySet<TaskStatus> = new Set([...ACTIVE_TASK_STATUSES, 'A']);
+
 export const RESET: Asker = { actor: Actor.CLIENT, reason: historyReasonOf('task.reset') };
 export const RESET_WHY = 'The task was reset for a new run of its workflow';
 
 /**
  * `task.reset`: 10 statements and one for each (from, to). Under a live run that the server drives nothing is reset (design rule
- * 5.7). Under one that a client drives it is, as the protocol has it: the fence keeps the attempts that were stopped from counting.
+ * 5.7). Under one that a client drives, tasks on their way are left to it: what asks for them is a repeat that comes late.
  */
 export function* reset(
   dialect: Dialect,
@@ -110,11 +115,12 @@ export function* reset(
   { workflow_id, task_ids, reset_if_running }: RequestOf<typeof resetTasks>,
 ): Procedure<ReplyOf<typeof resetTasks>> {
   yield* lockWorkflow(dialect, workflow_id);
-  const isHeld = (yield* liveRunOf(workflow_id))?.driver === Driver.SERVER;
+  const live = yield* liveRunOf(workflow_id);
   const transition = new Transition(dialect, writer);
   const tasks = yield* transition.lockTasks(workflow_id, task_ids);
-  for (const task of isHeld ? [] : tasks) {
+  for (const task of live?.driver === Driver.SERVER ? [] : tasks) {
     if (task.status === 'D' || (!reset_if_running && isKept(transition, task))) continue;
+    if (live !== undefined && ON_THEIR_WAY.has(task.status)) continue;
     resetTask(transition, task, RESET, RESET_WHY);
   }
   yield* transition.write();

@@ -53,8 +53,7 @@ export async function bindTasks(
     bound.push(...written.tasks);
     driver = written.driver;
   }
-  // While a run is live its tasks are its own: a repeat that comes late must not take them from it.
-  if (driver === undefined) await resetKnown(room, workflow_id, tasks, bound, call);
+  if (driver !== 'server') await resetKnown(room, workflow_id, tasks, bound, call);
   if (mark_created) await markCreated(database, workflow_id);
   return { tasks: Object.fromEntries(tasks.map(({ hash }, at) => [hash, [bound[at]!.task_id, bound[at]!.status]])) };
 }
