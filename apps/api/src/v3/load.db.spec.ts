@@ -156,9 +156,10 @@ describeOnDatabases('the load of real sites', (database) => {
 
   it('E14 goes on serving when more callers than may send at one time hang up in the middle', async () => {
     const whole = head('/task/bind_task_args', 1_000_000);
-    const cuts = [whole.slice(0, 40), whole, `${whole}{"task_args": [`];
-    for (let round = 0; round < 12; round += 1) {
-      await Promise.all(Array.from({ length: 100 }, (_, nth) => hangUp(cuts[nth % 3] as string)));
+    // One in ten does not even finish its head; of the others 1,170 were receiving, which is more than may at one time.
+    const cuts = [whole.slice(0, 40), ...Array<string>(4).fill(whole), ...Array<string>(5).fill(`${whole}{"task_args": [`)];
+    for (let round = 0; round < 13; round += 1) {
+      await Promise.all(Array.from({ length: 100 }, (_, nth) => hangUp(cuts[nth % cuts.length] as string)));
     }
     expect((await v3('PUT', '/task/bind_task_args', { task_args: [] })).status).toBe(200);
   }, 60_000);
@@ -166,7 +167,6 @@ describeOnDatabases('the load of real sites', (database) => {
   it('E14 forgets the bytes of callers that hang up in the middle of large bodies', async () => {
     const part = head('/task/bind_task_args', 60 * MIB) + ' '.repeat(16 * MIB);
     for (let round = 0; round < 20; round += 1) await hangUp(part);
-    await until(() => served.lines.length > 0);
     expect((await v3('PUT', '/task/bind_task_args', padded({ task_args: [] }, 60 * MIB))).status).toBe(200);
   }, 60_000);
 
