@@ -35,6 +35,7 @@ export class PythonSite {
   readonly env: NodeJS.ProcessEnv;
   readonly folder: string;
   readonly #diary: string;
+  readonly #started: PythonProcess[] = [];
 
   /** `name` is the folder's; `url` the address of a house or of a recorder before it. */
   constructor(user: UserFolder, name: string, programs: string, url: string, settings: NodeJS.ProcessEnv = {}) {
@@ -52,18 +53,29 @@ export class PythonSite {
       JOBMON__HEARTBEAT__WORKFLOW_RUN_INTERVAL: String(HEARTBEAT_SECONDS),
       JOBMON__HEARTBEAT__TASK_INSTANCE_INTERVAL: String(HEARTBEAT_SECONDS),
       JOBMON__HEARTBEAT__REPORT_BY_BUFFER: String(REPORT_BY_BUFFER),
+      // A server that does not answer is to be seen in a test, not waited for.
+      JOBMON__HTTP__RETRIES_TIMEOUT: '30',
       ...settings,
     };
   }
 
   /** Starts a program of the environment: `python`, `jobmon`. */
   start(program: string, args: readonly string[], settings: NodeJS.ProcessEnv = {}): PythonProcess {
-    return new PythonProcess(program, args, this.folder, { ...this.env, ...settings });
+    const started = new PythonProcess(program, args, this.folder, { ...this.env, ...settings });
+    this.#started.push(started);
+    return started;
   }
 
   /** Starts a program and waits for its end. */
   run(program: string, args: readonly string[], settings: NodeJS.ProcessEnv = {}): Promise<PythonEnd> {
     return this.start(program, args, settings).ended;
+  }
+
+  /** Kills whatever is left of the programs that were started, with all that they started, and answers what the living ones had said. */
+  clear(): string {
+    const living = this.#started.filter(({ hasEnded }) => !hasEnded);
+    for (const started of this.#started) started.signalGroup('SIGKILL');
+    return living.map(({ stdout, stderr }) => `${stdout}\n${stderr}`.slice(-3_000)).join('\n---\n');
   }
 
   /** What the commands themselves wrote down, line by line; a last line that is not whole is left out. */
@@ -108,6 +120,7 @@ export class PythonProcess {
   readonly ended: Promise<PythonEnd>;
   stdout = '';
   stderr = '';
+  hasEnded = false;
 
   constructor(program: string, args: readonly string[], cwd: string, env: NodeJS.ProcessEnv) {
     this.child = spawn(program, args, { cwd, env, stdio: ['pipe', 'pipe', 'pipe'], detached: true });
@@ -118,14 +131,19 @@ export class PythonProcess {
       this.child.on('error', reject);
       // Children of a killed program may keep its pipes: its own end is what counts, after a moment for what it had said.
       this.child.on('exit', (code, signal) => {
+        this.hasEnded = true;
         setTimeout(() => resolve({ code: code ?? signal!, stdout: this.stdout, stderr: this.stderr }), 50);
       });
     });
   }
 
-  /** Sends the signal to the whole group, as a terminal does at Ctrl-C. */
+  /** Sends the signal to the whole group, as a terminal does at Ctrl-C; nothing when nobody is left in it. */
   signalGroup(signal: NodeJS.Signals): void {
-    process.kill(-this.child.pid!, signal);
+    try {
+      process.kill(-this.child.pid!, signal);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+    }
   }
 
   /** Types a line. */

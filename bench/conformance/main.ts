@@ -1,0 +1,79 @@
+/**
+ * `npm run conformance -- [--kinds sqlite,mariadb] [--only TEXT]`: what the published Python clients do against a house, longer than a run of
+ * the tests has time for: every story, 1,000 tasks on multiprocess, and every sub-command of the old command line. Without --only its table
+ * is bench/results/python-clients.md and its transcript docs/python-command-line.md.
+ */
+import { spawnSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import path from 'node:path';
+import { parseArgs } from 'node:util';
+import { buildHouse, databases, pythonPrograms, ROOT } from '@jobmon/testkit';
+import { faultsOf, pageOf, typeAll, type State, type Typed } from '../../apps/local/test/python/command-line';
+import { Stage, type Story } from '../../apps/local/test/python/stage';
+import { finishes, storiesWith } from '../../apps/local/test/python/stories';
+import { reportOf, type Played } from './report';
+
+const STATES: readonly State[] = ['finished', 'failed', 'running', 'resumed'];
+
+/** The old command line on workflows in four states, one after the other on an empty house, so that ids are the same each time. */
+function commandLine(pages: string[]): Story {
+  return {
+    title: 'every sub-command of the old command line',
+    seconds_max: 1_800,
+    tell: async (scene) => {
+      const typed: Typed[] = [];
+      for (const state of STATES) typed.push(...(await typeAll(state, scene)));
+      pages.push(pageOf(typed, scene.site.folder));
+      const faults = faultsOf(typed);
+      if (faults.length > 0) throw new Error(`commands that should have worked:\n${faults.join('\n')}`);
+    },
+  };
+}
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: { kinds: { type: 'string', default: 'sqlite,mariadb' }, only: { type: 'string', default: '' } },
+  });
+  const python = pythonPrograms();
+  if ('missing' in python) throw new Error(python.missing);
+  buildHouse();
+  const pages: string[] = [];
+  const stories = [commandLine(pages), ...storiesWith(61), finishes('multiprocess', 1_001)];
+  const chosen = stories.filter(({ title }) => title.includes(values.only));
+  const played: Played[] = [];
+  for (const kind of databases().filter(({ name }) => values.kinds.split(',').includes(name))) {
+    const stage = await Stage.open(kind, python.folder);
+    try {
+      for (const story of chosen) {
+        const started = Date.now();
+        const fault = await stage.play(story).then(
+          () => '',
+          (error: Error) => error.stack ?? error.message,
+        );
+        const seconds = (Date.now() - started) / 1_000;
+        const exchanges = stage.exchanges.get(story.title) ?? [];
+        console.log(`${kind.name}: ${story.title}: ${seconds.toFixed(1)} s, ${exchanges.length} requests: ${fault || 'good'}`);
+        played.push({ database: kind.name, story, seconds, exchanges, fault });
+      }
+    } finally {
+      await stage.close();
+    }
+  }
+  if (played.some(({ fault }) => fault !== '')) process.exitCode = 1;
+
+  const version = spawnSync(path.join(python.folder, 'python'), ['--version'], { encoding: 'utf8' }).stdout.trim();
+  const report = reportOf(played, `${version}, ${availableParallelism()} cores`);
+  if (values.only === '') writeFileSync(path.join(ROOT, 'bench', 'results', 'python-clients.md'), report);
+  else console.log(report);
+  const [transcript] = pages;
+  if (transcript === undefined) return;
+  const page = path.join(ROOT, 'docs', 'python-command-line.md');
+  writeFileSync(page, transcript);
+  spawnSync(process.execPath, [path.join(ROOT, 'node_modules/prettier/bin/prettier.cjs'), '--log-level=warn', '--write', page]);
+}
+
+void main().catch((error: unknown) => {
+  console.error(error);
+  process.exitCode = 1;
+});
