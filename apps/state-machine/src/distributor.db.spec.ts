@@ -264,6 +264,15 @@ describeOnDatabases('reports of workers and distributors', (database) => {
     }
   });
 
+  test.each(['Q', 'I'] as const)(
+    'E23, E28 race 26: F from %s is refused; only a stop ends what nobody has started',
+    async (status) => {
+      const { made, id } = await one(status, status);
+      expect(await report(failed(id, 'F'), known(id, 'F'))).toEqual([{ status }, { message: expect.stringMatching(/./) }]);
+      expect(await stands(made)).toBe(`${status}${status}`);
+    },
+  );
+
   test('E26 race 40: refused reports of one text are one row', async () => {
     const { made, id } = await one('R', 'R');
     await Promise.all([report(refused(id)), report(refused(id), refused(id)), report(refused(id))]);

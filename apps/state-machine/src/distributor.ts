@@ -42,6 +42,20 @@ export function launch(transition: Transition, instance: LockedInstance, asker: 
   return decision;
 }
 
+/**
+ * Moves an attempt as a worker or a distributor reports its end. F from Q and I is not theirs to say: only whoever stops a run ends what
+ * nobody has started (race 26). Answers whether it happened.
+ */
+export function moveAsReported(
+  transition: Transition,
+  instance: LockedInstance,
+  to: 'E' | 'Z' | 'U' | 'F',
+  asker: Asker,
+): boolean {
+  const isStop = to === 'F' && (instance.status === 'Q' || instance.status === 'I');
+  return !isStop && transition.move(instance, to, asker).accepted;
+}
+
 /** What a person reads when a report was refused. */
 function standingMessage(instance: LockedInstance): string {
   return `task instance ${instance.id} stands at ${instance.status}; nothing was changed`;
@@ -102,7 +116,7 @@ function applyClusterError(
   const { distributor_id, nodename } = request;
   if (distributor_id !== undefined && distributor_id !== null) instance.fields.distributor_id = distributor_id;
   if (nodename !== undefined && nodename !== null) instance.fields.nodename = nodename;
-  if (!transition.move(instance, request.error_state, asker).accepted) return standingMessage(instance);
+  if (!moveAsReported(transition, instance, request.error_state, asker)) return standingMessage(instance);
   transition.addError({ task_instance_id: instance.id, description: request.error_message, is_new: 1 });
   return '';
 }

@@ -28,7 +28,7 @@ import {
 } from '@jobmon/contracts';
 import { idList, type Dialect, type Procedure } from '@jobmon/entities';
 import type { Outcome } from '@jobmon/messaging';
-import { applyDistributorId, applyKnownError, applyNoDistributorId, applyUnknownError } from './distributor';
+import { applyDistributorId, applyKnownError, applyNoDistributorId, applyUnknownError, moveAsReported } from './distributor';
 import { tailOf, wellFormed } from './text';
 import { Transition, type Asker, type AttemptFields, type ChangedTasks, type LockedInstance } from './transition';
 
@@ -198,12 +198,8 @@ function applyReportBy(transition: Transition, instance: LockedInstance, request
 /** E23. One error row for each (instance, state, text), stored even when the move is refused (race 40). */
 function applyError(transition: Transition, instance: LockedInstance, request: RequestOf<typeof logErrorWorkerNode>): void {
   store(instance, endFields(request));
-  const decision = transition.move(instance, request.error_state, ERROR);
-  transition.addError({
-    task_instance_id: instance.id,
-    description: request.error_description,
-    is_new: decision.accepted ? 1 : 0,
-  });
+  const isMoved = moveAsReported(transition, instance, request.error_state, ERROR);
+  transition.addError({ task_instance_id: instance.id, description: request.error_description, is_new: isMoved ? 1 : 0 });
 }
 
 /**
