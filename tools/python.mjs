@@ -116,7 +116,16 @@ export async function pythonEnvironment(lockFile = PYTHON_CLIENTS) {
     console.log(`Python ${python.version}: installing ${path.basename(lockFile)} (once; about half a minute)`);
     rmSync(folder, { recursive: true, force: true });
     makeEmpty(python, folder);
-    const flags = ['--quiet', '--disable-pip-version-check', '--no-input', '--require-hashes', '--only-binary', ':all:'];
+    // The lock names every package, so nothing is resolved; older pips stumble over extras when they do.
+    const flags = [
+      '--no-deps',
+      '--quiet',
+      '--disable-pip-version-check',
+      '--no-input',
+      '--require-hashes',
+      '--only-binary',
+      ':all:',
+    ];
     const installed = run(path.join(programs, 'python'), ['-m', 'pip', 'install', ...flags, '-r', lockFile]);
     if (!installed.isGood) throw new Error(`Python packages could not be installed: ${installed.stderr.split('\n').at(-1)}`);
     writeFileSync(stamp, `${python.version}\n`);
@@ -126,7 +135,7 @@ export async function pythonEnvironment(lockFile = PYTHON_CLIENTS) {
 
 if (process.argv[1] !== undefined && path.resolve(process.argv[1]) === fileURLToPath(import.meta.url)) {
   try {
-    console.log(await pythonEnvironment());
+    console.log(await pythonEnvironment(process.argv[2]));
   } catch (error) {
     console.error(error.message);
     process.exitCode = 1;
