@@ -2,7 +2,7 @@
  * The `jobmon` command line of the published client: every sub-command once on a finished, a failed, a running and a resumed workflow,
  * written down as a transcript in which only times, paths and people are masked.
  */
-import { writeFileSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { resultOf, until, USER, type PythonEnd } from '@jobmon/testkit';
 import type { FlowResult, Scene } from './stage';
@@ -75,6 +75,7 @@ async function subjectIn(state: State, scene: Scene): Promise<Subject> {
 
 /** Types every command about a workflow in the state. Resuming the failed one needs what it failed for; the running one is let go then. */
 export async function typeAll(state: State, scene: Scene): Promise<Typed[]> {
+  rmSync(path.join(scene.site.folder, 'mended'), { force: true });
   const subject = await subjectIn(state, scene);
   const typed: Typed[] = [];
   for (const args of commandsOn(subject)) {

@@ -223,6 +223,46 @@ const limits: Story = {
   },
 };
 
+const arrayLimit: Story = {
+  title:
+    'the limit of an array is changed while it runs: the client of 3.3.0 never asks again, a resume by the old command line obeys',
+  expected: [{ operation: '*', status: 0, reason: 'the caller was killed in the middle of a request' }],
+  tell: async (scene) => {
+    const tasks = ['--count', '3', '--tier', 't*:held', '--tier', 'last'];
+    const first = scene.flow(
+      ['--workflow-args', 'array_limited', '--cluster', 'multiprocess', '--array-limit', '1', ...tasks],
+      SHORT_LIFE,
+    );
+    await until('the first command begins', () => scene.site.begun().length === 1, PATIENCE_MS);
+    const workflow = (await workflowOf(scene, 'array_limited'))!;
+    const arrays = await scene.query<{ id: number; task_template_version_id: number; max_concurrently_running: number }>(
+      `SELECT id, task_template_version_id, max_concurrently_running FROM array WHERE workflow_id = ${workflow}`,
+    );
+    const [{ id, task_template_version_id, max_concurrently_running }] = arrays as [(typeof arrays)[number]];
+    equal(max_concurrently_running, 1);
+    const wanted = { max_tasks: 3, task_template_version_id };
+    await scene.ask('PUT', `/workflow/${workflow}/update_array_max_concurrently_running`, wanted);
+    const limit = { max_concurrently_running: 3 };
+    deepEqual(await scene.ask('GET', `/array/${id}/get_array_max_concurrently_running`), limit);
+    deepEqual(
+      await scene.ask('GET', `/workflow/${workflow}/get_array_max_concurrently_running/${task_template_version_id}`),
+      limit,
+    );
+    first.signalGroup('SIGKILL');
+    await reaped(scene, workflow, 'E');
+    equal(scene.site.begun().length, 1);
+    const args = ['workflow_resume', '-w', String(workflow), '-c', 'multiprocess', '--reset-running-jobs'];
+    const resumed = scene.site.start('jobmon', args);
+    await until('three commands run', () => scene.site.begun().length === 4, PATIENCE_MS);
+    mend(scene);
+    const end = await resumed.ended;
+    ok(end.stdout.includes('successfully resumed to completion'), end.stdout + end.stderr);
+    deepEqual(scene.site.ended().sort(), ['last', ...numbered('t', 3)]);
+    neverTwice(scene);
+    deepEqual(await standing(scene, workflow), { workflow: 'D', runs: 'ED' });
+  },
+};
+
 const interrupted: Story = {
   title: 'Ctrl-C, answered with y, stops the run; a resume finishes it',
   tell: async (scene) => {
@@ -329,6 +369,7 @@ const resumedTwice: Story = {
 
 /** Every story, those that wait longest first; `many` is the number of tasks on multiprocess. */
 export const storiesWith = (many: number): readonly Story[] => [
+  arrayLimit,
   killed,
   takenOverHot,
   takenOverCold,
