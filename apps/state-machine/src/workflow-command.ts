@@ -55,8 +55,8 @@ export interface Step {
 /** Tasks of one transaction. */
 const PIECE_TASKS = 1_000;
 /** Tasks looked at in one statement, and such statements in one transaction: what is not to be changed passes quickly. */
-const PAGE_ROWS = 5_000;
-const PAGES_MAX = 20;
+const PAGE_ROWS = 2_000;
+const PAGES_MAX = 50;
 /** Stands for the tasks without an array, which come last. */
 const NO_ARRAY = ID_MAX;
 
@@ -148,9 +148,10 @@ interface NextTasks {
 
 function* nextTasks(command: WorkflowCommand, workflowId: number, from: Progress): Procedure<NextTasks> {
   if (command.operation === 'task.update_statuses' && command.task_ids !== null) {
-    const rest = command.task_ids.filter((id) => id > from.after_task_id);
-    const ids = rest.slice(0, PIECE_TASKS);
-    return { ids, after_array_id: 0, after_task_id: ids.at(-1) ?? 0, isLast: rest.length <= PIECE_TASKS };
+    const begin = firstAbove(command.task_ids, from.after_task_id);
+    const ids = command.task_ids.slice(begin, begin + PIECE_TASKS);
+    const isLast = begin + PIECE_TASKS >= command.task_ids.length;
+    return { ids, after_array_id: 0, after_task_id: ids.at(-1) ?? 0, isLast };
   }
   const arrays = yield {
     sql: 'SELECT id FROM array WHERE workflow_id = ? AND id >= ? ORDER BY id',
@@ -179,6 +180,17 @@ function* nextTasks(command: WorkflowCommand, workflowId: number, from: Progress
     }
   }
   return { ids, after_array_id: NO_ARRAY, after_task_id: 0, isLast: true };
+}
+
+/** The position of the first id above one, among ascending ids. */
+function firstAbove(ids: readonly number[], id: number): number {
+  let low = 0;
+  for (let high = ids.length; low < high;) {
+    const middle = (low + high) >> 1;
+    if ((ids[middle] as number) > id) high = middle;
+    else low = middle + 1;
+  }
+  return low;
 }
 
 function* changeTasks(

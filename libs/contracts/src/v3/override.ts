@@ -44,7 +44,7 @@ export const validateTasks = operation({
   name: 'workflow.validate_tasks',
   owner: 'api',
   summary: 'Tell whether the statuses of these tasks may be changed.',
-  http: { method: 'POST', path: '/api/v3/workflow_validation' },
+  http: { method: 'POST', path: '/api/v3/workflow_validation', body_bytes_max: 2 * 1024 * 1024 },
   request: z.object({ task_ids: z.array(Id).max(100_000) }),
   reply: z.object({ validation: z.boolean(), workflow_status: z.string().nullable() }),
 });

@@ -7,7 +7,7 @@ import { operation, type Operation } from '../operation';
  * Prepares tasks of one workflow for a new run: each that is not D → G with no attempts counted and the fence cleared, and
  * its attempts that have not ended settled first (races 26, 28, 30): Q and I → F, since nobody runs them, O, R, T and X → K.
  * Unless `reset_if_running`, a task in R whose attempt is in R is kept with it (a hot resume). While a run that the server
- * drives is live nothing changes. Answers where each task of the workflow stands afterwards; ids of other workflows are left out.
+ * drives is live nothing changes; a live client run keeps the tasks that it has in hand (Q, I, O, R, A). Answers where each task of the workflow stands afterwards; ids of other workflows are left out.
  */
 export const resetTasks = operation({
   name: 'task.reset',
