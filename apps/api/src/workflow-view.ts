@@ -16,7 +16,7 @@ import {
 } from '@jobmon/contracts';
 import type { Database, SqlValue } from '@jobmon/entities';
 import type { Call, Room } from './context';
-import { countTasks, recount, sumByStatus } from './task-count';
+import { countTasks, recount } from './task-count';
 
 /** A follower's view is read at most this often, however much happens. */
 const FOLLOW_INTERVAL_MS_MIN = 100;
@@ -34,7 +34,7 @@ async function readView(database: Database, workflow_id: number, isCounted: bool
   const [view] = await readViews(database, 'w.id = ?', [workflow_id], 1);
   if (view === undefined) throw new JobmonError('NOT_FOUND', `there is no workflow ${workflow_id}`);
   if (!isCounted) return view;
-  const tasks = sumByStatus(await countTasks(database, [workflow_id]), workflow_id);
+  const tasks = await countTasks(database, workflow_id);
   // Lists and streams show the kept counts; another program may have moved tasks beside them.
   if (!isDeepStrictEqual(tasks, view.tasks)) await recount(database, workflow_id);
   return { ...view, tasks };

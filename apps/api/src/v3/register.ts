@@ -9,7 +9,6 @@ import { registerReaper } from './reaper';
 import { registerResume } from './resume';
 import { registerService } from './service';
 import { registerTask } from './task';
-import { registerTaskInstance } from './task-instance';
 import { registerTaskInstanceView } from './task-instance-view';
 import { registerTaskResources } from './task-resources';
 import { registerTaskTemplate } from './task-template';
@@ -33,7 +32,6 @@ export function registerPythonProtocol(answer: Register): void {
   registerLimit(answer);
   registerTask(answer);
   registerWorkflowTasks(answer);
-  registerTaskInstance(answer);
   registerTaskInstanceView(answer);
   registerWorkflowRun(answer);
   registerResume(answer);
