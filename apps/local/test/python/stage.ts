@@ -106,6 +106,21 @@ async function statement<Row>(url: string, sql: string): Promise<Row[]> {
   }
 }
 
+/**
+ * The tool of the scripts, with a version. Scripts that find a tool without one each make their own, and what they run then are
+ * different workflows: so it is with this protocol when the first starts of all are at once.
+ */
+async function makeTool(url: string): Promise<void> {
+  const post = (route: string, body: unknown): Promise<Response> =>
+    fetch(`${url}/api/v3${route}`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(body),
+    });
+  const { tool } = (await (await post('/tool', { name: 'diary' })).json()) as { tool: [number, string] };
+  await post('/tool_version', { tool_id: tool[0] });
+}
+
 export class Stage {
   /** Requests of every story, by its title. */
   readonly exchanges = new Map<string, Exchange[]>();
@@ -124,6 +139,7 @@ export class Stage {
     const place = await kind.place();
     const house = await HouseProcess.start(user, ['--port', '0', '--db', place.url]);
     for (const sql of METERED) await statement(place.url, sql);
+    await makeTool(house.url!);
     return new Stage(user, house, place, programs);
   }
 
