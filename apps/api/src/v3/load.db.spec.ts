@@ -14,7 +14,7 @@ const LONG_COMMAND = 65_000;
 const LONG_COMMANDS = 516;
 
 /** The same database, whose reads and writes wait while the gate is shut. */
-function gated(database: Database): { database: Database; shut: () => void; open: () => void; waiting: () => number } {
+function gated(database: Database) {
   let gate = Promise.resolve();
   let open = (): void => undefined;
   let waiting = 0;
@@ -23,7 +23,13 @@ function gated(database: Database): { database: Database; shut: () => void; open
     await gate;
     waiting -= 1;
   };
-  const read: Database['read'] = async (sql, params) => pass().then(() => database.read(sql, params));
+  /** Statements that were read, whoever asked. */
+  const reads: string[] = [];
+  const read: Database['read'] = async (sql, params) => {
+    await pass();
+    reads.push(sql);
+    return database.read(sql, params);
+  };
   const write: Database['write'] = async (options, procedure) => pass().then(() => database.write(options, procedure));
   const shut = (): void => void (gate = new Promise((resolve) => (open = resolve)));
   return {
@@ -31,6 +37,7 @@ function gated(database: Database): { database: Database; shut: () => void; open
     shut,
     open: () => open(),
     waiting: () => waiting,
+    reads,
   };
 }
 
@@ -169,6 +176,24 @@ describeOnDatabases('the load of real sites', (database) => {
     for (let round = 0; round < 20; round += 1) await hangUp(part);
     expect((await v3('PUT', '/task/bind_task_args', padded({ task_args: [] }, 60 * MIB))).status).toBe(200);
   }, 60_000);
+
+  it('C25 counts nothing for callers that are gone', async () => {
+    const question = `GET /api/v3/workflow_status_viz?workflow_ids=${made.workflow_id} HTTP/1.1\r\nHost: 127.0.0.1:${served.port}\r\n\r\n`;
+    const counts = () => gate.reads.filter((sql) => sql.includes('FROM task WHERE')).length;
+    gate.shut();
+    const before = counts();
+    try {
+      const gone = Array.from({ length: 20 }, () => hangUp(question));
+      await until(() => gate.waiting() === 20);
+      await Promise.all(gone);
+      // Connections that come after them, one after the other, and need no database: by then the server has seen the others go.
+      for (let nth = 0; nth < 3; nth += 1) expect((await v3('GET', '/')).status).toBe(200);
+    } finally {
+      gate.open();
+    }
+    expect((await v3('GET', `/workflow_status_viz?workflow_ids=${made.workflow_id}`)).status).toBe(200);
+    expect(counts() - before).toBe(1);
+  });
 
   it('E14 counts a large body until its work is done, though its caller hung up, and takes others after that', async () => {
     const args = { task_args: [[made.task_ids[0], 1, 'x']] };

@@ -9,9 +9,9 @@ import {
   type TaskStatus,
 } from '@jobmon/contracts';
 import type { Database, SqlValue } from '@jobmon/entities';
-import type { Room } from '../context';
+import type { Call, Room } from '../context';
 import { frameString } from './frame';
-import { BAR_LABELS, LABEL_OF_TASK_STATUS, statusesUnder, type BarLabel } from './task-bar';
+import { BAR_LABELS, LABEL_OF_TASK_STATUS, requireCaller, statusesUnder, type BarLabel } from './task-bar';
 
 /** Rows read by one statement (design, section 4). */
 const PAGE_ROWS = 5_000;
@@ -27,11 +27,12 @@ type TableRow = ReplyOf<typeof listTemplateTasks>['tasks'][number];
 export async function findTasksOfWorkflow(
   { database }: Room,
   { workflow_id, limit, status }: RequestOf<typeof getWorkflowTasks>,
+  call: Call,
 ): Promise<ReplyOf<typeof getWorkflowTasks>> {
   const statuses = statusesOf(status);
   await requireWorkflow(database, workflow_id);
   const ids = await idsOf(database, { workflow_id, statuses, order: 'DESC', limit: limit === 0 ? ID_MAX : limit });
-  const rows = await rowsOf<FrameRow>(database, ids, FRAME_ROW, 'DESC');
+  const rows = await rowsOf<FrameRow>(database, call, ids, FRAME_ROW, 'DESC');
   for (const row of rows) {
     row.STATUS = labelOf(row.STATUS);
     row.RETRIES = Math.max(0, row.RETRIES - 1);
@@ -42,6 +43,7 @@ export async function findTasksOfWorkflow(
 export async function findTasksOfTemplate(
   { database }: Room,
   { workflow_id, tt_name, task_template_id, status, limit, cursor }: RequestOf<typeof listTemplateTasks>,
+  call: Call,
 ): Promise<ReplyOf<typeof listTemplateTasks>> {
   if (tt_name === undefined && task_template_id === undefined) {
     const faults = [{ type: 'missing', loc: ['query', 'tt_name'], msg: 'give tt_name or task_template_id', input: null }];
@@ -51,7 +53,7 @@ export async function findTasksOfTemplate(
   await requireWorkflow(database, workflow_id);
   const wanted: Wanted = { workflow_id, statuses, order: 'ASC', limit: limit + 1, after: cursor };
   const ids = await idsOfTemplate(database, wanted, { tt_name, task_template_id });
-  const tasks = await rowsOf<TableRow>(database, ids.slice(0, limit), TABLE_ROW, 'ASC');
+  const tasks = await rowsOf<TableRow>(database, call, ids.slice(0, limit), TABLE_ROW, 'ASC');
   for (const row of tasks) row.task_status = labelOf(row.task_status);
   return { tasks, next: ids.length > limit ? (ids[limit - 1] as number) : null };
 }
@@ -144,10 +146,17 @@ async function idsOfTemplate(database: Database, wanted: Wanted, template: Templ
 }
 
 /** The rows of these tasks, read in pages and made once: there may be a hundred thousand of them. */
-async function rowsOf<Row>(database: Database, ids: readonly number[], columns: string, order: Wanted['order']): Promise<Row[]> {
+async function rowsOf<Row>(
+  database: Database,
+  call: Call,
+  ids: readonly number[],
+  columns: string,
+  order: Wanted['order'],
+): Promise<Row[]> {
   const { jsonRows, joinInOrder } = database.dialect;
   const rows: Row[] = [];
   for (let from = 0; from < ids.length; from += PAGE_ROWS) {
+    requireCaller(call);
     const page = await database.read<Row>(
       `SELECT ${columns} FROM ${jsonRows('given', { id: 'int' })} ${joinInOrder} task ON task.id = given.id ORDER BY task.id ${order}`,
       [JSON.stringify(ids.slice(from, from + PAGE_ROWS).map((id) => ({ id })))],

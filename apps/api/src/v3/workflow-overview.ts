@@ -1,7 +1,7 @@
 /** The list of workflows that screens begin with: C26. */
 import { workflowMachine, type listWorkflowOverview, type ReplyOf, type RequestOf, type WorkflowStatus } from '@jobmon/contracts';
 import type { Database, SqlValue } from '@jobmon/entities';
-import type { Room } from '../context';
+import type { Call, Room } from '../context';
 import { countBars, EMPTY_BAR, type TaskBar } from './task-bar';
 import { isoDate } from './wire-value';
 
@@ -21,7 +21,7 @@ interface Condition {
   readonly params: readonly SqlValue[];
 }
 
-export async function findOverview({ database }: Room, request: Request): Promise<Reply> {
+export async function findOverview({ database }: Room, request: Request, call: Call): Promise<Reply> {
   const filters = filtersOf(request);
   const workflows: Reply['workflows'] = [];
   let budget = TASKS_COUNTED_MAX;
@@ -29,7 +29,7 @@ export async function findOverview({ database }: Room, request: Request): Promis
     const room = request.limit - workflows.length;
     const rows = await readRows(database, filters, before, room);
     const ids = rows.map(({ wf_id }) => wf_id);
-    const { bars, counted, tasks } = await countBars(database, ids, budget);
+    const { bars, counted, tasks } = await countBars(database, call, ids, budget);
     budget -= tasks;
     const looked = rows.slice(0, counted);
     const isShown = request.include_dummy ? () => true : await realOnes(database, looked, bars);

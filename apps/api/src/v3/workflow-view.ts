@@ -13,7 +13,7 @@ import {
   type WorkflowStatus,
 } from '@jobmon/contracts';
 import type { Database } from '@jobmon/entities';
-import type { Room } from '../context';
+import type { Call, Room } from '../context';
 import type { Register } from '../handlers';
 import { frameString } from './frame';
 import { findTasksOfTemplate, findTasksOfWorkflow } from './task-list';
@@ -35,6 +35,7 @@ const STATUS_COLUMNS = ['WF_ID', 'WF_NAME', 'WF_STATUS', 'CREATED_DATE', 'TASKS'
 async function findStatus(
   { database }: Room,
   { workflow_id: ids = [], user: users = [], limit }: RequestOf<typeof getWorkflowStatus>,
+  call: Call,
 ): Promise<ReplyOf<typeof getWorkflowStatus>> {
   if (ids.length === 0 && users.length === 0) throw new JobmonError('MALFORMED', 'give at least one workflow_id or user');
   const workflow_ids = ids.length > 0 ? ids : await idsByUsers(database, users, limit);
@@ -45,6 +46,7 @@ async function findStatus(
   );
   const { bars } = await countBars(
     database,
+    call,
     workflows.map(({ id }) => id),
   );
   const rows = workflows.map(({ id, name, status, created_date }) => {
@@ -80,6 +82,7 @@ function share(part: number, whole: number): string {
 async function findBars(
   { database }: Room,
   { workflow_ids = [] }: RequestOf<typeof getWorkflowBars>,
+  call: Call,
 ): Promise<ReplyOf<typeof getWorkflowBars>> {
   if (workflow_ids.length === 0) throw new JobmonError('MALFORMED', 'give at least one id in workflow_ids');
   const ids = [...new Set(workflow_ids)];
@@ -88,7 +91,7 @@ async function findBars(
     ids,
   );
   const limitOf = new Map(limits.map(({ id, max }) => [id, max]));
-  const { bars } = await countBars(database, ids);
+  const { bars } = await countBars(database, call, ids);
   return { workflows: ids.map((id) => wireBar(id, bars.get(id) ?? EMPTY_BAR, limitOf.get(id) ?? 0)) };
 }
 
