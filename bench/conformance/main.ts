@@ -14,6 +14,8 @@ import { Stage, type Story } from '../../apps/local/test/python/stage';
 import { finishes, storiesWith } from '../../apps/local/test/python/stories';
 import { reportOf, type Played } from './report';
 
+/** Stories at one time. */
+const AT_ONCE = 5;
 const STATES: readonly State[] = ['finished', 'failed', 'running', 'resumed'];
 
 /** The old command line on workflows in four states, one after the other on an empty house, so that ids are the same each time. */
@@ -41,22 +43,24 @@ async function main(): Promise<void> {
   if ('missing' in python) throw new Error(python.missing);
   buildHouse();
   const pages: string[] = [];
-  const stories = [commandLine(pages), ...storiesWith(61), finishes('multiprocess', 1_001)];
-  const chosen = stories.filter(({ title }) => title.includes(values.only));
+  // The command line on an empty house, and the many tasks without company; the rest side by side.
+  const acts: readonly (readonly Story[])[] = [[commandLine(pages)], storiesWith(61), [finishes('multiprocess', 1_001)]];
   const played: Played[] = [];
   for (const kind of databases().filter(({ name }) => values.kinds.split(',').includes(name))) {
     const stage = await Stage.open(kind, python.folder);
     try {
-      for (const story of chosen) {
-        const started = Date.now();
-        const fault = await stage.play(story).then(
-          () => '',
-          (error: Error) => error.stack ?? error.message,
-        );
-        const seconds = (Date.now() - started) / 1_000;
-        const exchanges = stage.exchanges.get(story.title) ?? [];
-        console.log(`${kind.name}: ${story.title}: ${seconds.toFixed(1)} s, ${exchanges.length} requests: ${fault || 'good'}`);
-        played.push({ database: kind.name, story, seconds, exchanges, fault });
+      for (const act of acts) {
+        const stories = act.filter(({ title }) => title.includes(values.only));
+        const plays = stage.playAll(stories, AT_ONCE);
+        for (const story of stories) {
+          const fault = await plays.get(story.title)!.then(
+            () => '',
+            (error: Error) => error.stack ?? error.message,
+          );
+          const { seconds, exchanges } = stage.played.get(story.title)!;
+          console.log(`${kind.name}: ${story.title}: ${seconds.toFixed(1)} s, ${exchanges.length} requests: ${fault || 'good'}`);
+          played.push({ database: kind.name, story, seconds, exchanges, fault });
+        }
       }
     } finally {
       await stage.close();

@@ -24,8 +24,9 @@ export function reportOf(played: readonly Played[], machine: string): string {
 
 \`jobmon_client\` 3.3.0 and \`jobmon_core\` 3.4.8 as PyPI has them, unmodified, against a house of its own on each database; every request goes through a
 recorder. Each story starts scripts, lets things happen to them, and compares what the client says, what the database holds, and what
-the commands themselves wrote into their diary. Heartbeats are set to one second; the time of a story is nearly all the clients' own: the
-start of a worker takes a second of a core.
+the commands themselves wrote into their diary. Heartbeats are set to one second. The stories of 1,000 tasks
+and of the command line are played alone, the others five at a time; the time is nearly all the clients' own, since the start of a worker takes a
+second of a core.
 
 Repeat it with \`npm run conformance\`; ${machine}.
 

@@ -35,7 +35,7 @@ if ('missing' in python) {
     }, 120_000);
 
     afterAll(async () => {
-      const summary = summaryOf([...stage.exchanges.values()].flat());
+      const summary = summaryOf([...stage.played.values()].flatMap(({ exchanges }) => exchanges));
       const lines = summary.map(({ operation, requests, not_200 }) => `${operation}: ${requests} ${JSON.stringify(not_200)}`);
       console.log(`Requests of the Python clients (${kind.name}):\n${lines.join('\n')}`);
       await stage.close();

@@ -122,8 +122,8 @@ async function makeTool(url: string): Promise<void> {
 }
 
 export class Stage {
-  /** Requests of every story, by its title. */
-  readonly exchanges = new Map<string, Exchange[]>();
+  /** What every story that was played took, by its title. */
+  readonly played = new Map<string, { readonly exchanges: readonly Exchange[]; readonly seconds: number }>();
   #scenes = 0;
 
   private constructor(
@@ -168,6 +168,7 @@ export class Stage {
   /** Plays a story; throws when it goes wrong, takes too long, or an answer was neither 200 nor expected. */
   async play({ title, tell, expected = [], seconds_max = STORY_SECONDS_MAX }: Story): Promise<void> {
     const recorder = await WireRecorder.start(this.house.url!);
+    const started = Date.now();
     this.#scenes += 1;
     const settings = { PYTHONPATH: path.join(SCRIPTS, 'plugins') };
     const site = new PythonSite(this.user, `story-${this.#scenes}`, this.programs, recorder.url, settings);
@@ -185,7 +186,7 @@ export class Stage {
       throw error;
     } finally {
       site.clear();
-      this.exchanges.set(title, recorder.exchanges);
+      this.played.set(title, { exchanges: recorder.exchanges, seconds: (Date.now() - started) / 1_000 });
       await recorder.stop();
     }
   }

@@ -242,12 +242,11 @@ const arrayLimit: Story = {
     equal(max_concurrently_running, 1);
     const wanted = { max_tasks: 3, task_template_version_id };
     await scene.ask('PUT', `/workflow/${workflow}/update_array_max_concurrently_running`, wanted);
-    const limit = { max_concurrently_running: 3 };
-    deepEqual(await scene.ask('GET', `/array/${id}/get_array_max_concurrently_running`), limit);
-    deepEqual(
-      await scene.ask('GET', `/workflow/${workflow}/get_array_max_concurrently_running/${task_template_version_id}`),
-      limit,
-    );
+    type Limit = { max_concurrently_running: number };
+    const own = await scene.ask<Limit>('GET', `/array/${id}/get_array_max_concurrently_running`);
+    const named = `/workflow/${workflow}/get_array_max_concurrently_running/${task_template_version_id}`;
+    const shown = await scene.ask<Limit>('GET', named);
+    deepEqual([own.max_concurrently_running, shown.max_concurrently_running], [3, 3]);
     first.signalGroup('SIGKILL');
     await reaped(scene, workflow, 'E');
     equal(scene.site.begun().length, 1);
