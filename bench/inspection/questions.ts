@@ -14,12 +14,13 @@ export interface Question {
 const LISTED_TASKS = 1_000;
 
 export function questionsAbout(workflow: LargeWorkflow): Question[] {
-  const { workflow_id, templates, task_ids, failed } = workflow;
+  const { workflow_id, templates, task_ids, failed, user } = workflow;
   const [first] = templates;
   const version = first!.task_template_version_id;
   const versions = `(${templates.map((template) => template.task_template_version_id).join(',')})`;
   const get = (protocol: string, what: string, path: string): Question => ({ protocol, what, method: 'GET', path });
-  const listed = Array.from({ length: LISTED_TASKS }, (_, nth) => `task_ids=${task_ids[0]! + nth}`).join('&');
+  const listedIds = Array.from({ length: LISTED_TASKS }, (_, nth) => task_ids[0]! + nth);
+  const listed = listedIds.map((id) => `task_ids=${id}`).join('&');
   const errors = `/tt_error_log_viz/${workflow_id}/${failed.task_template_id}`;
   const usage = { task_template_version_id: version, ci: '0.95' };
   return [
@@ -62,5 +63,22 @@ export function questionsAbout(workflow: LargeWorkflow): Question[] {
     get('C17', 'errors in groups', `${errors}?cluster_errors=true`),
     get('C17', 'errors in groups, of the latest run', `${errors}?cluster_errors=true&just_recent_errors=true`),
     get('C18', 'errors of an instance', `${errors}/${failed.task_instance_id}`),
+    {
+      protocol: 'C19',
+      what: 'may 1,000 tasks be changed',
+      method: 'POST',
+      path: '/workflow_validation',
+      body: { task_ids: listedIds },
+    },
+    get('C20', 'the newest five tasks', `/workflow/${workflow_id}/workflow_tasks?limit=5`),
+    get('C20', 'every task', `/workflow/${workflow_id}/workflow_tasks?limit=0`),
+    get('C21', 'is the workflow theirs', `/workflow/${workflow_id}/validate_username/${user}`),
+    get('C22', 'may it be reset', `/workflow/${workflow_id}/validate_for_workflow_reset/${user}`),
+    get('C24', 'the workflow', `/workflow_status?workflow_id=${workflow_id}`),
+    get('C24', 'workflows of a user', `/workflow_status?user=${user}`),
+    get('C25', 'its bar', `/workflow_status_viz?workflow_ids=${workflow_id}`),
+    get('C26', 'workflows of a user, with bars', `/workflow_overview_viz?user=${user}`),
+    get('C27', 'every task of a template', `/task_table_viz/${workflow_id}?task_template_id=${first!.task_template_id}`),
+    get('C28', 'details', `/workflow_details_viz/${workflow_id}`),
   ];
 }
