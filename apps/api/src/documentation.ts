@@ -98,32 +98,40 @@ const ERROR_SCHEMA = {
   },
 };
 
-/** A sentence in `detail`, with `error` beside it when the route itself refuses; or the list of wrong parameters. */
+/**
+ * A sentence in `detail`, with `error` beside it when the route itself refuses; or the list of wrong parameters. Two routes say the sentence
+ * in `error` alone.
+ */
 const PYTHON_ERROR_SCHEMA = {
-  type: 'object',
-  required: ['detail'],
-  properties: {
-    detail: {
-      anyOf: [
-        { type: 'string' },
-        {
-          type: 'array',
-          items: {
-            type: 'object',
-            required: ['type', 'loc', 'msg', 'input'],
-            properties: { type: { type: 'string' }, loc: { type: 'array' }, msg: { type: 'string' }, input: {} },
-          },
-        },
-      ],
-    },
-    error: {
+  anyOf: [
+    {
       type: 'object',
-      required: ['type', 'code', 'exception_message', 'status_code'],
-      properties: Object.fromEntries(
-        ['type', 'code', 'exception_message', 'status_code'].map((name) => [name, { type: 'string' }]),
-      ),
+      required: ['detail'],
+      properties: {
+        detail: {
+          anyOf: [
+            { type: 'string' },
+            {
+              type: 'array',
+              items: {
+                type: 'object',
+                required: ['type', 'loc', 'msg', 'input'],
+                properties: { type: { type: 'string' }, loc: { type: 'array' }, msg: { type: 'string' }, input: {} },
+              },
+            },
+          ],
+        },
+        error: {
+          type: 'object',
+          required: ['type', 'code', 'exception_message', 'status_code'],
+          properties: Object.fromEntries(
+            ['type', 'code', 'exception_message', 'status_code'].map((name) => [name, { type: 'string' }]),
+          ),
+        },
+      },
     },
-  },
+    { type: 'object', required: ['error'], properties: { error: { type: 'string' } }, additionalProperties: false },
+  ],
 };
 
 /** A field that is always sent in the query, whatever the method (spec/http-api-execution.md section 2.2). */

@@ -32,7 +32,7 @@ export const getWorkflowMetadata = operation({
   request: z.object({ workflow_id: Id }),
   reply: z.object({
     /** `[workflow_id, dag_id, max_concurrently_running]`, or nothing. */
-    workflow: z.union([z.tuple([z.number().int(), z.number().int(), z.number().int()]), z.tuple([])]),
+    workflow: z.union([z.tuple([z.number().int(), z.number().int(), z.number().int()]), z.array(z.never()).max(0)]),
   }),
 });
 
