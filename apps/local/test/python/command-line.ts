@@ -14,6 +14,9 @@ export interface Typed {
   readonly end: PythonEnd;
 }
 
+/** This client sleeps 30 s before each resume, and the run before may have 93 s to end. */
+const RESUME_MS_MAX = 300_000;
+
 export type State = 'finished' | 'failed' | 'running' | 'resumed';
 
 /** What a command is to be typed about. */
@@ -73,14 +76,30 @@ async function subjectIn(state: State, scene: Scene): Promise<Subject> {
   return { workflow: first.workflow_id, task: first.id, last: last.id, template_version };
 }
 
-/** Types every command about a workflow in the state. Resuming the failed one needs what it failed for; the running one is let go then. */
+/** Resumes, and lets commands go that wait or fail until then: of the running workflow when the resume has begun them again. */
+async function resume(state: State, args: readonly string[], scene: Scene): Promise<PythonEnd> {
+  const mend = (): void => writeFileSync(path.join(scene.site.folder, 'mended'), '');
+  if (state !== 'running') mend();
+  const resumed = scene.site.start('jobmon', args);
+  if (state === 'running') {
+    await until(
+      'the slow command begins again',
+      () => scene.site.begun().filter((task) => task === 'slow').length === 2,
+      RESUME_MS_MAX,
+    );
+    mend();
+  }
+  return resumed.ended;
+}
+
+/** Types every command about a workflow in the state. */
 export async function typeAll(state: State, scene: Scene): Promise<Typed[]> {
   rmSync(path.join(scene.site.folder, 'mended'), { force: true });
   const subject = await subjectIn(state, scene);
   const typed: Typed[] = [];
   for (const args of commandsOn(subject)) {
-    if (args[0] === 'workflow_resume') writeFileSync(path.join(scene.site.folder, 'mended'), '');
-    typed.push({ state, args, end: await scene.site.run('jobmon', args) });
+    if (args[0] !== 'workflow_resume') typed.push({ state, args, end: await scene.site.run('jobmon', args) });
+    else typed.push({ state, args, end: await resume(state, args, scene) });
   }
   return typed;
 }
