@@ -11,8 +11,8 @@ const PAGE_ROWS = 5_000;
 
 export interface TaskOfGraph {
   readonly id: number;
-  readonly workflow_id: number;
-  readonly node_id: number;
+  readonly workflow_id: number | null;
+  readonly node_id: number | null;
   readonly status: string;
   readonly name: string;
 }
@@ -40,8 +40,11 @@ export async function closureOf(
     const sentence = `the tasks are of several workflows, ${workflow_id} and ${stranger.workflow_id} among them`;
     throw new JobmonError('MALFORMED', sentence, { rule: 'several_workflows' });
   }
+  // Another program may have left a task without workflow or node: nothing waits for it, but it was asked for.
+  const homeless = given.filter((task) => task.workflow_id === null || task.node_id === null);
+  if (workflow_id === null) return homeless.sort((a, b) => a.id - b.id);
   const neighbours = await readDirection(database, workflow_id, direction);
-  const found = new Set(given.map(({ node_id }) => node_id));
+  const found = new Set(given.flatMap(({ node_id }) => node_id ?? []));
   // A set is walked in the order of insertion, what is added on the way included.
   for (const node_id of found) {
     for (const next of neighbours.get(node_id) ?? []) found.add(next);
@@ -50,7 +53,7 @@ export async function closureOf(
     }
   }
   const tasks = await tasksOf(database, 't.node_id = given.id AND t.workflow_id = given.workflow_id', found, workflow_id);
-  return tasks.sort((a, b) => a.id - b.id);
+  return [...tasks, ...homeless].sort((a, b) => a.id - b.id);
 }
 
 /** The tasks of a list of ids, by one statement for each page. */

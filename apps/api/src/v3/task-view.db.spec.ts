@@ -132,6 +132,15 @@ describeOnDatabases('tasks as people read them', (database) => {
       expect(Object.values(STATUS)).toEqual(labels);
     });
 
+    it('C2 takes the words of its filter in any case, and an empty one for none', async () => {
+      const made = await insertWorkflow(database(), { instance_status: 'E' });
+      const rows = async (query: string): Promise<number> => {
+        const answered = await ask('GET', `/task_status?task_ids=${made.task_ids[0]}&${query}`);
+        return Object.keys((JSON.parse(answered.task_instance_status) as Json).TASK_ID).length;
+      };
+      expect([await rows('status=fatal'), await rows('status=Running'), await rows('status=')]).toEqual([1, 0, 1]);
+    });
+
     it('C2 refuses an unknown word and an empty list, and knows no instance of an unknown task', async () => {
       expect(await status('GET', '/task_status?task_ids=1&status=BUSY')).toBe(400);
       expect(await status('GET', '/task_status?task_ids=1&status=constructor')).toBe(400);
@@ -189,6 +198,23 @@ describeOnDatabases('tasks as people read them', (database) => {
       expect(await status('POST', '/task/subdag', { task_ids: [] })).toBe(400);
       expect(await status('POST', '/task/subdag', {})).toBe(400);
       expect(await status('POST', '/task/subdag', { task_ids: [id(0), other.task_ids[0]] })).toBe(400);
+    });
+
+    it('C3 C6 answer a task that another program left without node or workflow', async () => {
+      const { workflow_id, task_ids } = await insertWorkflow(database(), { tasks: 2 });
+      const [nodeless, lost] = task_ids as [number, number];
+      await run('UPDATE task SET node_id = NULL WHERE id = ?', [nodeless]);
+      await run('UPDATE task SET workflow_id = NULL WHERE id = ?', [lost]);
+      expect(await ask('POST', '/task/subdag', { task_ids: [nodeless] })).toEqual({
+        workflow_id,
+        sub_task: { [nodeless]: ['G', 'task_0'] },
+      });
+      expect(await ask('POST', '/task/subdag', { task_ids: [lost] })).toEqual({
+        workflow_id: null,
+        sub_task: { [lost]: ['G', 'task_1'] },
+      });
+      expect(await ask('PUT', '/tasks_recursive/up', { task_ids: [nodeless] })).toEqual({ task_ids: [nodeless] });
+      expect(await ask('PUT', '/tasks_recursive/down', { task_ids: [lost] })).toEqual({ task_ids: [lost] });
     });
 
     it('C5 answers direct neighbours, each in a list of one', async () => {

@@ -64,8 +64,10 @@ async function answerStatus(
 ): Promise<ReplyOf<typeof getTaskStatus>> {
   const ids = task_ids.filter((id) => id !== '').map((id) => ({ id }));
   if (ids.length === 0) throw new JobmonError('MALFORMED', 'task_ids: no task is named');
-  const letters = (status ?? []).map((word) => {
-    const some = Object.hasOwn(STATUSES_OF_WORD, word) ? STATUSES_OF_WORD[word] : undefined;
+  const words = (status ?? []).filter((word) => word !== '');
+  const letters = words.map((word) => {
+    const known = word.toUpperCase();
+    const some = Object.hasOwn(STATUSES_OF_WORD, known) ? STATUSES_OF_WORD[known] : undefined;
     if (some !== undefined) return some;
     throw new JobmonError('MALFORMED', `status: ${word.slice(0, 50)} is none of ${Object.keys(STATUSES_OF_WORD).join(', ')}`);
   });

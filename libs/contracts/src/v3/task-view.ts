@@ -53,7 +53,7 @@ export const getTaskStatus = operation({
   http: { method: 'GET', path: '/api/v3/task_status' },
   request: z.object({
     task_ids: Repeated(z.union([Id, z.literal('')])),
-    /** PENDING, RUNNING, DONE, FATAL: of the instance, not of the task. */
+    /** PENDING, RUNNING, DONE, FATAL, in any case: of the instance, not of the task. */
     status: Repeated(z.string()).optional(),
   }),
   reply: z.object({ task_instance_status: z.string() }),
