@@ -432,6 +432,17 @@ describeOnDatabases('client runs', (database) => {
       expect(await errorsOf(database(), x)).toHaveLength(1);
     });
 
+    test('E61 race 17: an order to stop that nobody carries out ends, also where an ended run left it', async () => {
+      const made = await client({ tasks: 3, task_status: (at) => (at === 0 ? 'R' : 'G'), instance_status: 'K', run_status: 'E' });
+      const [held, reset, fresh] = made.task_instance_ids as [number, number, number];
+      await since([held, reset], -1, -559);
+      await since([fresh], 200, -559);
+      await triaged(made);
+      await triaged(made);
+      expect(await statuses([held, reset, fresh])).toBe('FF FG KG');
+      expect(await errorsOf(database(), held)).toHaveLength(1);
+    });
+
     test('E61: 1,300 silent attempts in pieces, by many who ask at once; counts and histories agree', async () => {
       const made = await client({ tasks: 1_300, task_status: 'R', instance_status: 'R' });
       const before = await countTasks(database(), made.workflow_id);

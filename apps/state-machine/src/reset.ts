@@ -94,6 +94,17 @@ export function resetTask(transition: Transition, task: LockedTask, asker: Asker
   return stopped;
 }
 
+/**
+ * Puts a task to D. Attempts that nobody runs yet end with it, because nobody would take them any more; what runs may come to its
+ * end. Answers how many attempts were stopped.
+ */
+export function finishTask(transition: Transition, task: LockedTask, asker: Asker, why: string): number {
+  const waiting = transition.attemptsOf(task).filter(({ status }) => status === 'Q' || status === 'I');
+  const stopped = waiting.filter((attempt) => stopAttempt(transition, attempt, asker, why)).length;
+  transition.override(task, 'D');
+  return stopped;
+}
+
 /** Whether a hot resume leaves a task alone: its attempt runs, and may finish for the new run. */
 export function isKept(transition: Transition, task: LockedTask): boolean {
   return task.status === 'R' && transition.attemptsOf(task).some((attempt) => attempt.status === 'R');

@@ -25,7 +25,8 @@ export interface Silence {
 
 /**
  * In this order: what goes silent is first asked after, by the distributor of its run. When nobody says what became of it (its
- * distributor is gone, or its cluster's plug-in fails each time; races 7, 17 and 51) it is given up, and its task retried.
+ * distributor is gone, or its cluster's plug-in fails each time; races 7, 17 and 51) it is given up, and its task retried. What was
+ * ordered to stop is asked after by the distributor of a live run alone, so what an ended run left so ends here too (race 17).
  */
 export const SILENCES: readonly Silence[] = [
   { from: 'R', to: 'T', must_be_old: false },
@@ -41,6 +42,12 @@ export const SILENCES: readonly Silence[] = [
     to: 'E',
     must_be_old: true,
     description: 'The attempt was launched and never heard of, and nobody could say what became of it.',
+  },
+  {
+    from: 'K',
+    to: 'F',
+    must_be_old: true,
+    description: 'The attempt was under the order to stop and went silent, and nobody could say what became of it.',
   },
 ];
 

@@ -16,7 +16,7 @@ import {
   type updateTaskStatuses,
 } from '@jobmon/contracts';
 import type { Dialect, Procedure } from '@jobmon/entities';
-import { isKept, liveRunOf, lockWorkflow, RESET, RESET_WHY, resetTask, type LockedWorkflow } from './reset';
+import { finishTask, isKept, liveRunOf, lockWorkflow, RESET, RESET_WHY, resetTask, type LockedWorkflow } from './reset';
 import { finalizeOverdueRuns } from './resume';
 import type { RunChange } from './run-report';
 import { guarded, Transition, type Asker, type LockedTask } from './transition';
@@ -224,8 +224,7 @@ function changeTask(transition: Transition, command: WorkflowCommand, task: Lock
       return resetTask(transition, task, RESET_BY_PERSON, 'The workflow was reset');
     case 'task.update_statuses':
       if (command.request.new_status === 'G') return resetTask(transition, task, OVERRIDE, 'The task was put back to G by hand');
-      transition.override(task, 'D');
-      return 0;
+      return finishTask(transition, task, OVERRIDE, 'The task was put to D by hand');
   }
 }
 

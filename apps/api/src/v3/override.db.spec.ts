@@ -23,6 +23,14 @@ describeOnDatabases('overrides', (database) => {
     (await database().read<{ status: string }>(`SELECT status FROM task WHERE workflow_id = ${workflow_id} ORDER BY id`))
       .map(({ status }) => status)
       .join('');
+  const instances = async ({ workflow_run_id }: InsertedWorkflow) =>
+    (
+      await database().read<{ status: string }>(
+        `SELECT status FROM task_instance WHERE workflow_run_id = ${workflow_run_id} ORDER BY id`,
+      )
+    )
+      .map(({ status }) => status)
+      .join('');
   const workflow = ({ workflow_id }: InsertedWorkflow) => one(`SELECT status FROM workflow WHERE id = ${workflow_id}`);
   const write = (sql: string) =>
     database().write({ label: 'test' }, function* () {
@@ -68,10 +76,7 @@ describeOnDatabases('overrides', (database) => {
     expect(
       rows.map(({ num_attempts, current, status_date }) => `${num_attempts} ${current > 0} ${status_date > '2021'}`),
     ).toEqual(['1 true false', ...Array<string>(4).fill('0 false true')]);
-    const ended = await database().read<{ status: string }>(
-      `SELECT status FROM task_instance WHERE workflow_run_id = ${made.workflow_run_id} ORDER BY id`,
-    );
-    expect(ended.map(({ status }) => status).join('')).toBe('DDKKF');
+    expect(await instances(made)).toBe('DDKKF');
     await expectCounts(made, statuses.join(''));
     const again = await update({ workflow_id: made.workflow_id, task_ids: made.task_ids.slice(1), new_status: 'G' });
     expect(again.json).toMatchObject({ updated_task_ids: 0, killed_task_instances: 0 });
@@ -127,6 +132,24 @@ describeOnDatabases('overrides', (database) => {
     expect((await update({ workflow_id: server.workflow_id, task_ids: [...server.task_ids], new_status: 'G' })).status).toBe(400);
     expect(await tasks(server)).toBe('F');
   });
+
+  it.each([
+    ['Q', 'F'],
+    ['I', 'F'],
+    ['O', 'O'],
+    ['R', 'R'],
+  ] as const)(
+    'C4 to D: an attempt in %s, which nobody would take any more or which may run, is %s after it',
+    async (status, after) => {
+      const made = await insert({ run_status: 'R', workflow_status: 'R', instance_status: status, task_status: status });
+      const request = { workflow_id: made.workflow_id, task_ids: [...made.task_ids], new_status: 'D' };
+      const answers = [await update(request), await update(request)];
+      expect(answers.map(({ json }) => json.killed_task_instances)).toEqual([after === 'F' ? 1 : 0, 0]);
+      expect(await instances(made)).toBe(after);
+      expect(await tasks(made)).toBe('D');
+      await expectCounts(made, status);
+    },
+  );
 
   it('C4 a task put to D while it runs stays D whatever its attempt reports', async () => {
     const made = await insert({ run_status: 'R', workflow_status: 'R', instance_status: 'R', task_status: 'R' });

@@ -7,8 +7,8 @@ import { operation, type Operation } from '../operation';
 export const OVERRIDE_IDS_MAX = 40_000;
 
 /**
- * C4. Puts tasks where a person wants them: D, or G with no attempts counted and their attempts stopped. Only in a workflow that
- * is F, D, A or H, or when every task directly behind them is in G, I or Q, and never under a run that the server drives.
+ * C4. Puts tasks where a person wants them: D, with attempts ended that nobody runs yet, or G with no attempts counted
+ * and their attempts stopped. Only in a workflow that is F, D, A or H, or when every task directly behind them is in G, I or Q, and never under a run that the server drives.
  * `recursive` takes all upstream tasks along to D, all downstream ones to G. A workflow in D with a task in G becomes F, one
  * whose tasks are all D becomes D. MALFORMED: no task, a task of another workflow, a workflow that is running. `all` is never
  * recursive. Refusals carry `detail`, as everywhere on v3.

@@ -321,7 +321,7 @@ export const instantiateTaskInstances = operation({
 /**
  * E61. The swarm asks for a look at silent attempts of its workflow, those of earlier runs too (race 31): R past its deadline → T; O past
  * its deadline and launched long ago → X (race 15). What stays in T or X that long without anybody's word is given up (races 7 and
- * 51): T→U, X→E.
+ * 51): T→U, X→E. So is what stays so long under the order to stop: K→F.
  */
 export const setStatusForTriaging = operation({
   protocol: 'E61',
