@@ -183,6 +183,20 @@ describeOnDatabases('errors of a template', (database) => {
     });
   });
 
+  it('C17 answers the errors of tasks that older programs left without an array', async () => {
+    const old = await insertWorkflow(database(), { tasks: 3, instance_status: 'E' });
+    const errors: number[] = [];
+    for (const id of old.task_instance_ids) errors.push(await addError(id, 1, 'exit code 1'));
+    const path = `${old.workflow_id}/${old.task_template_id}`;
+    const shown = async (): Promise<number[]> => (await get(path)).error_logs.map((item: Json) => item.task_instance_err_id);
+    await run('UPDATE task SET array_id = NULL WHERE id = ?', [old.task_ids[1]!]);
+    expect(await shown()).toEqual(errors);
+    await run('UPDATE task SET array_id = NULL WHERE workflow_id = ?', [old.workflow_id]);
+    await run('DELETE FROM array WHERE workflow_id = ?', [old.workflow_id]);
+    expect(await shown()).toEqual(errors);
+    expect((await get(`${path}?cluster_errors=true`)).error_logs).toMatchObject([{ task_ids: old.task_ids }]);
+  });
+
   it('C17 answers of the latest run the newest error of each task, in groups too', async () => {
     const made = await insertWorkflow(database(), { tasks: 3, task_status: 'F', instance_status: 'E' });
     const path = `${made.workflow_id}/${made.task_template_id}`;

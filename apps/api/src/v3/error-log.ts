@@ -7,7 +7,7 @@ import { JobmonError, type findInstanceErrors, type findTemplateErrors, type Rep
 import type { Database } from '@jobmon/entities';
 import type { Room } from '../context';
 import { ErrorGroups, scoreOf, type ErrorGroup } from './error-group';
-import { taskRanges, type ArrayOfTasks } from './task-range';
+import { strayRanges, taskRanges, type ArrayOfTasks, type TaskRange } from './task-range';
 import { isoDate } from './wire-value';
 import { requireWorkflow, templatesOf } from './workflow-template';
 
@@ -39,8 +39,11 @@ export async function answerTemplateErrors({ database }: Room, query: Query): Pr
   const arrays = templates.flatMap(({ task_template_id, array_id }): ArrayOfTasks[] =>
     task_template_id === tt_id && array_id !== null ? [{ id: array_id, workflow_id: wf_id }] : [],
   );
+  const strays = templates.flatMap(({ task_template_id, array_id, task_template_version_id }) =>
+    task_template_id === tt_id && array_id === null ? [task_template_version_id] : [],
+  );
   const errors: ErrorIds[] = [];
-  for await (const { where, params } of taskRanges(database, arrays)) {
+  const addErrors = async ({ where, params }: TaskRange): Promise<void> => {
     const rows = await database.read<ErrorIds>(
       `SELECT e.id AS id, ti.id AS task_instance_id, t.id AS task_id
          FROM task t ${database.dialect.joinInOrder} task_instance ti ON ti.task_id = t.id
@@ -48,7 +51,9 @@ export async function answerTemplateErrors({ database }: Room, query: Query): Pr
       params,
     );
     for (const row of rows) errors.push(row);
-  }
+  };
+  for await (const range of taskRanges(database, arrays)) await addErrors(range);
+  if (strays.length > 0) for await (const range of strayRanges(database, wf_id, strays)) await addErrors(range);
   return answerErrors(database, query, errors);
 }
 

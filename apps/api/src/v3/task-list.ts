@@ -12,6 +12,7 @@ import type { Database, SqlValue } from '@jobmon/entities';
 import type { Call, Room } from '../context';
 import { frameString } from './frame';
 import { BAR_LABELS, LABEL_OF_TASK_STATUS, requireCaller, statusesUnder, type BarLabel } from './task-bar';
+import { hasStrays } from './task-range';
 
 /** Rows read by one statement (design, section 4). */
 const PAGE_ROWS = 5_000;
@@ -135,10 +136,7 @@ async function idsOfTemplate(database: Database, wanted: Wanted, template: Templ
   const array_ids = arrays.map(({ id }) => id);
   const marks = array_ids.map(() => '?').join(', ');
   const ids = array_ids.length === 0 ? [] : await idsOf(database, wanted, ` AND k.array_id IN (${marks})`, array_ids);
-  const [stray] = await database.read('SELECT id FROM task WHERE workflow_id = ? AND array_id IS NULL LIMIT 1', [
-    wanted.workflow_id,
-  ]);
-  if (stray === undefined) return ids;
+  if (!(await hasStrays(database, wanted.workflow_id))) return ids;
   const byNode = `SELECT 1 FROM node n JOIN task_template_version v ON v.id = n.task_template_version_id
     JOIN task_template t ON t.id = v.task_template_id WHERE n.id = k.node_id`;
   const strays = await idsOf(database, wanted, ` AND k.array_id IS NULL AND EXISTS (${byNode} AND ${where})`, params);

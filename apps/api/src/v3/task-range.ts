@@ -3,7 +3,7 @@
  * read stops the event loop, and on MariaDB a statement has five seconds (design, section 4). A range is a condition for the next
  * statement, which joins and sums in SQL; ids are found by (array_id) alone, whose index ends in the primary key.
  */
-import type { Database, SqlValue } from '@jobmon/entities';
+import { idList, type Database, type SqlValue } from '@jobmon/entities';
 
 /** Tasks of one range. */
 export const RANGE_TASKS = 5_000;
@@ -70,5 +70,32 @@ async function* rangesOfArray(database: Database, array_id: number): AsyncGenera
     if (last === undefined) return yield { where: 't.array_id = ? AND t.id > ?', params: [array_id, after] };
     yield { where: 't.array_id = ? AND t.id > ? AND t.id <= ?', params: [array_id, after, last.id] };
     after = last.id;
+  }
+}
+
+/** Whether older programs left tasks of the workflow without an array. Where there are none at all, an index tells it at once. */
+export async function hasStrays(database: Database, workflow_id: number): Promise<boolean> {
+  const [any] = await database.read('SELECT id FROM task WHERE array_id IS NULL LIMIT 1');
+  if (any === undefined) return false;
+  const [own] = await database.read('SELECT id FROM task WHERE workflow_id = ? AND array_id IS NULL LIMIT 1', [workflow_id]);
+  return own !== undefined;
+}
+
+/** As `taskRanges`, of a workflow's tasks without an array: those whose nodes are of the template versions given, or all. */
+export async function* strayRanges(
+  database: Database,
+  workflow_id: number,
+  versions?: readonly number[],
+): AsyncGenerator<TaskRange> {
+  if (!(await hasStrays(database, workflow_id))) return;
+  const marks = (versions ?? []).map(() => '?').join(', ');
+  const ofVersions = `AND EXISTS (SELECT 1 FROM node n WHERE n.id = t.node_id AND n.task_template_version_id IN (${marks}))`;
+  const rows = await database.read<{ id: number }>(
+    `SELECT t.id AS id FROM task t WHERE t.workflow_id = ? AND t.array_id IS NULL ${versions === undefined ? '' : ofVersions}`,
+    [workflow_id, ...(versions ?? [])],
+  );
+  for (let from = 0; from < rows.length; from += RANGE_TASKS) {
+    const { sql, params } = idList(rows.slice(from, from + RANGE_TASKS).map(({ id }) => id));
+    yield { where: `t.id IN ${sql}`, params };
   }
 }

@@ -218,6 +218,19 @@ describeOnDatabases('task templates as people read them', (database) => {
     });
   });
 
+  it('C11 C12 C16 know the tasks without an array beside those that have one', async () => {
+    const [mixed] = await withTemplates({ tasks: 3, task_status: (position) => ['D', 'R', 'F'][position] as 'D' });
+    const { workflow_id, task_template_id, task_template_version_id, task_ids } = mixed!;
+    await run('UPDATE task SET array_id = NULL WHERE id = ?', [task_ids[1]!]);
+    const name = await nameOf(mixed!);
+    expect(await get(`/workflow_tt_status_viz/${workflow_id}`)).toMatchObject({
+      [task_template_id]: { name, tasks: 3, RUNNING: 1, DONE: 1, FATAL: 1, task_template_version_id },
+    });
+    expect(await get(`/get_task_template_version?workflow_id=${workflow_id}`)).toEqual({
+      task_template_version_ids: [{ id: task_template_version_id, name }],
+    });
+  });
+
   it('C16 answers nothing for a workflow without tasks, and does not know an unknown one', async () => {
     const empty = await insertWorkflow(database(), { tasks: 0 });
     expect(await get(`/workflow_tt_status_viz/${empty.workflow_id}`)).toEqual({});

@@ -75,6 +75,23 @@ describeOnDatabases('tasks as people read them', (database) => {
       });
     });
 
+    it('C1 shows the instances of tasks that older programs left without an array', async () => {
+      const old = await insertWorkflow(database(), { tasks: 2, instance_status: 'D' });
+      await run('UPDATE task SET array_id = NULL WHERE id = ?', [old.task_ids[1]!]);
+      const shown = async (query: string): Promise<unknown[]> => {
+        const { array_tasks } = await ask('GET', `/array/${old.workflow_id}/get_array_tasks?${query}`);
+        return array_tasks.map((row: Json) => [row.TASK_INSTANCE_ID, row.ARRAY_NAME === '']);
+      };
+      const [kept, stray] = old.task_instance_ids;
+      expect(await shown('array_name=')).toEqual([
+        [stray, true],
+        [kept, false],
+      ]);
+      expect(await shown('array_name=&limit=1')).toEqual([[stray, true]]);
+      expect(await shown('array_name=&job_name=task_1')).toEqual([[stray, true]]);
+      expect(await shown('array_name=another')).toEqual([]);
+    });
+
     it('C1 filters by array and by task, and takes the newest of a limit', async () => {
       const base = `/array/${made.workflow_id}/get_array_tasks`;
       const ids = async (query: string): Promise<number[]> =>

@@ -1,12 +1,13 @@
-/** The task templates that a workflow uses, by its arrays; workflows of older programs have none, there the nodes of the tasks tell. */
+/** The task templates that a workflow uses, by its arrays; of tasks that older programs left without an array the nodes tell. */
 import { JobmonError } from '@jobmon/contracts';
 import type { Database } from '@jobmon/entities';
+import { hasStrays } from './task-range';
 
 export interface WorkflowTemplate {
   readonly task_template_id: number;
   readonly name: string;
   readonly task_template_version_id: number;
-  /** Null where the workflow has no arrays. */
+  /** Null for the tasks that have no array. */
   readonly array_id: number | null;
   readonly max_concurrently_running: number | null;
 }
@@ -20,21 +21,23 @@ export async function requireWorkflow(database: Database, workflow_id: number): 
   if (workflow === undefined) throw new JobmonError('NOT_FOUND', `there is no workflow ${workflow_id}`);
 }
 
-/** One entry for each version that has tasks, the newest version first. Nothing for an unknown workflow. */
+/**
+ * One entry for each array, and one for each version that has tasks without an array, the newest version first; versions without tasks
+ * are left out. Nothing for an unknown workflow.
+ */
 export async function templatesOf(database: Database, workflow_id: number): Promise<WorkflowTemplate[]> {
-  const [array] = await database.read('SELECT id FROM array WHERE workflow_id = ? LIMIT 1', [workflow_id]);
-  if (array !== undefined) {
-    return database.read<WorkflowTemplate>(
-      `SELECT ${TEMPLATE}, a.id AS array_id, a.max_concurrently_running AS max_concurrently_running
-         FROM array a JOIN task_template_version v ON v.id = a.task_template_version_id ${JOINS}
-        WHERE a.workflow_id = ? AND EXISTS (SELECT 1 FROM task t WHERE t.array_id = a.id) ORDER BY v.id DESC`,
-      [workflow_id],
-    );
-  }
-  return database.read<WorkflowTemplate>(
-    `SELECT DISTINCT ${TEMPLATE}, NULL AS array_id, NULL AS max_concurrently_running
-       FROM task t JOIN node n ON n.id = t.node_id JOIN task_template_version v ON v.id = n.task_template_version_id ${JOINS}
-      WHERE t.workflow_id = ? ORDER BY v.id DESC`,
+  const ofArrays = await database.read<WorkflowTemplate>(
+    `SELECT ${TEMPLATE}, a.id AS array_id, a.max_concurrently_running AS max_concurrently_running
+       FROM array a JOIN task_template_version v ON v.id = a.task_template_version_id ${JOINS}
+      WHERE a.workflow_id = ? AND EXISTS (SELECT 1 FROM task t WHERE t.array_id = a.id) ORDER BY v.id DESC`,
     [workflow_id],
   );
+  if (!(await hasStrays(database, workflow_id))) return ofArrays;
+  const ofNodes = await database.read<WorkflowTemplate>(
+    `SELECT DISTINCT ${TEMPLATE}, NULL AS array_id, NULL AS max_concurrently_running
+       FROM task t JOIN node n ON n.id = t.node_id JOIN task_template_version v ON v.id = n.task_template_version_id ${JOINS}
+      WHERE t.workflow_id = ? AND t.array_id IS NULL`,
+    [workflow_id],
+  );
+  return [...ofArrays, ...ofNodes].sort((a, b) => b.task_template_version_id - a.task_template_version_id);
 }
