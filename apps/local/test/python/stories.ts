@@ -10,8 +10,8 @@ import type { FlowResult, Scene, Story } from './stage';
 
 /** Longest wait for something that a client does in its own time. */
 const PATIENCE_MS = 120_000;
-/** A run whose client died is given up after this many heartbeats of one second. */
-const SHORT_LIFE = { JOBMON__HEARTBEAT__REPORT_BY_BUFFER: '8' };
+/** A run whose client died is given up after eight heartbeats of one second; its attempts, whose workers live, have four times as long. */
+const SHORT_LIFE = { JOBMON__HEARTBEAT__REPORT_BY_BUFFER: '8', JOBMON__HEARTBEAT__TASK_INSTANCE_INTERVAL: '4' };
 
 const numbered = (name: string, count: number): string[] => Array.from({ length: count }, (_, at) => `${name}${at}`);
 
