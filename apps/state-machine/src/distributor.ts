@@ -15,6 +15,7 @@ import {
   type logNoDistributorId,
   type ReplyOf,
   type RequestOf,
+  type TaskInstanceStatus,
   type WorkflowRunStatus,
 } from '@jobmon/contracts';
 import { idList, lockRows, type Dialect, type Procedure } from '@jobmon/entities';
@@ -42,16 +43,17 @@ export function launch(transition: Transition, instance: LockedInstance, asker: 
   return decision;
 }
 
+/** Ends that a worker or a distributor may report. */
+const FAILURES = ['E', 'Z', 'U', 'F'] as const;
+type Failure = (typeof FAILURES)[number];
+
+const isFailure = (status: TaskInstanceStatus): status is Failure => (FAILURES as readonly string[]).includes(status);
+
 /**
  * Moves an attempt as a worker or a distributor reports its end. F from Q and I is not theirs to say: only whoever stops a run ends what
  * nobody has started (race 26). Answers whether it happened.
  */
-export function moveAsReported(
-  transition: Transition,
-  instance: LockedInstance,
-  to: 'E' | 'Z' | 'U' | 'F',
-  asker: Asker,
-): boolean {
+export function moveAsReported(transition: Transition, instance: LockedInstance, to: Failure, asker: Asker): boolean {
   const isStop = to === 'F' && (instance.status === 'Q' || instance.status === 'I');
   return !isStop && transition.move(instance, to, asker).accepted;
 }
@@ -116,7 +118,8 @@ function applyClusterError(
   const { distributor_id, nodename } = request;
   if (distributor_id !== undefined && distributor_id !== null) instance.fields.distributor_id = distributor_id;
   if (nodename !== undefined && nodename !== null) instance.fields.nodename = nodename;
-  if (!moveAsReported(transition, instance, request.error_state, asker)) return standingMessage(instance);
+  const { error_state } = request;
+  if (!isFailure(error_state) || !moveAsReported(transition, instance, error_state, asker)) return standingMessage(instance);
   transition.addError({ task_instance_id: instance.id, description: request.error_message, is_new: 1 });
   return '';
 }

@@ -356,12 +356,23 @@ describeOnDatabases('task instances of the Python protocol', (database) => {
     for (const wrong of [
       { error_state: 'E' },
       { error_message: 'x' },
-      { ...body, error_state: 'D' },
+      { ...body, error_state: 'N' },
       { ...body, error_message: {} },
     ]) {
       expect((await post(path, wrong)).status).toBe(400);
     }
     expect((await post(`/task_instance/${UNKNOWN}/log_known_error`, body)).status).toBe(404);
+  });
+
+  it('E28 takes what a plug-in says that is no failure, a job that still runs above all, and does nothing', async () => {
+    const made = await client({ task_status: 'R', instance_status: 'T' });
+    const [id] = made.task_instance_ids as [number];
+    for (const error_state of ['R', 'D', 'K', 'W', 'Q']) {
+      const answer = await ok(`/task_instance/${id}/log_known_error`, { error_state, error_message: 'still there' });
+      expect(answer).toEqual({ message: expect.stringMatching(/stands at T/) });
+    }
+    expect(await statuses(made)).toBe('TR');
+    expect((await get(`/task_instance/${id}/task_instance_error_log`)).json).toEqual({ task_instance_error_log: [] });
   });
 
   it('E29 gives up what is overdue, and leaves what was heard of again (race 39)', async () => {

@@ -232,13 +232,14 @@ export const logDistributorId = operation({
 
 const knownFailure = {
   task_instance_id: Id,
-  error_state: FailureState,
+  /** As the cluster's plug-in says. One that finds the job still running says R: no failure, so nothing is done. */
+  error_state: StandingStatus.shape.status,
   error_message: Tail,
   distributor_id: DistributorId.nullish(),
   nodename: Nodename,
 };
 
-/** E28. What the cluster says of an attempt. In that state already, or refused: no error row, 200. */
+/** E28. What the cluster says of an attempt. In that state already, refused, or no failure: no error row, 200. */
 export const logKnownError = operation({
   protocol: 'E28',
   name: 'task_instance.log_known_error',
