@@ -103,6 +103,8 @@ describeOnDatabases('the list of workflows', (database) => {
     expect(await ids(`tool=${await toolOf(a)},${await toolOf(b)}`)).toEqual([B, A]);
     expect(await ids('status=D')).toEqual([A]);
     expect(await ids('status=F,R')).toEqual([C, B]);
+    expect(await ids('status=f,r')).toEqual([C, B]);
+    expect(await ids('status%21=d')).toEqual([C, B]);
     expect(await ids('status=F,R&user=cy')).toEqual([C]);
     expect(await ids('user=&tool=&status=')).toEqual([C, B, A]);
   });
@@ -144,6 +146,20 @@ describeOnDatabases('the list of workflows', (database) => {
     expect(await ids('date_submitted=2025-01-01&date_submitted_end=2025-01-31')).toEqual([A]);
     expect(await ids('date_submitted_end=2025-02-02')).toEqual([B, A]);
     expect(await ids('date_submitted_end=2025-01-30')).toEqual([]);
+  });
+
+  it('C26 searches a part of name or arguments, capitals or not', async () => {
+    const [a, b, c] = [await make({ name: 'Fit 100% of it' }), await make({ name: 'other' }), await make({ name: 'none' })];
+    const [A, B] = [a.workflow_id, b.workflow_id];
+    await sql(
+      `UPDATE workflow SET workflow_args = 'release=FIT_9' WHERE id = ${B}`,
+      `UPDATE workflow SET name = NULL, workflow_args = NULL WHERE id = ${c.workflow_id}`,
+    );
+    expect(await ids('search=fit')).toEqual([B, A]);
+    expect(await ids('search=100%25%20OF')).toEqual([A]);
+    expect(await ids('search=t_9')).toEqual([B]);
+    expect(await ids('search=f_t')).toEqual([]);
+    expect((await ids('search=')).length).toBe(3);
   });
 
   it('C26 matches name and value of an attribute on the same attribute', async () => {
@@ -194,10 +210,15 @@ describeOnDatabases('the list of workflows', (database) => {
     });
   });
 
-  it.each(['limit=0', 'limit=1001', 'cursor=x', 'wf_id=seven', 'date_submitted=yesterday', 'date_submitted_end=2025-13-01'])(
-    'C26 refuses %s with 422',
-    async (query) => {
-      expect((await get(query)).status).toBe(422);
-    },
-  );
+  it.each([
+    'limit=0',
+    'limit=1001',
+    'cursor=x',
+    'wf_id=seven',
+    'date_submitted=yesterday',
+    'date_submitted_end=2025-13-01',
+    'date_submitted=2025-02-30',
+  ])('C26 refuses %s with 422', async (query) => {
+    expect((await get(query)).status).toBe(422);
+  });
 });

@@ -128,10 +128,14 @@ function filtersOf(request: Request): Condition[] {
   whenAny(set(request['user!']), (list) => `NOT ${byUser(list)}`);
   whenAny(parted(request.tool), (list) => `t.name ${list}`);
   whenAny(set(request['tool!']), (list) => `(t.name IS NULL OR NOT t.name ${list})`);
-  whenAny(parted(request.status), (list) => `w.status ${list}`);
-  whenAny(set(request['status!']), (list) => `NOT w.status ${list}`);
+  whenAny(letters(parted(request.status)), (list) => `w.status ${list}`);
+  whenAny(letters(set(request['status!'])), (list) => `NOT w.status ${list}`);
   if (request.wf_name) add('w.name = ?', request.wf_name);
   if (request.wf_args) add('w.workflow_args = ?', request.wf_args);
+  if (request.search) {
+    const holds = (column: string): string => `INSTR(LOWER(COALESCE(${column}, '')), LOWER(?)) > 0`;
+    add(`(${holds('w.name')} OR ${holds('w.workflow_args')})`, request.search, request.search);
+  }
   if (request.wf_id) add('w.id = ?', request.wf_id);
   if (request.date_submitted) add('w.created_date >= ?', `${request.date_submitted} 00:00:00`);
   if (request.date_submitted_end) add('w.created_date <= ?', `${request.date_submitted_end} 00:00:00`);
@@ -157,4 +161,9 @@ function set(values: readonly string[] | undefined): string[] {
 /** As `set`, each value a comma list. */
 function parted(values: readonly string[] | undefined): string[] {
   return set((values ?? []).flatMap((value) => value.split(',')));
+}
+
+/** Statuses as they are stored, on databases that tell capitals apart too. */
+function letters(values: readonly string[]): string[] {
+  return values.map((value) => value.toUpperCase());
 }

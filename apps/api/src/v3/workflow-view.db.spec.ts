@@ -253,6 +253,29 @@ describeOnDatabases('workflows as command line and screens read them', (database
       expect(await ids('status=DONE&status=FATAL')).toEqual([[f, g], null]);
     });
 
+    it('C27 sorts by a column either way, page by page, tasks without an array among the others', async () => {
+      const { workflow_id, task_template_id, task_ids } = await insertWorkflow(database(), { tasks: 5 });
+      const [a, b, c, d, e] = task_ids;
+      for (const [at, attempts] of [2, 0, 1, 2, 0].entries()) {
+        const date = at === 3 ? 'NULL' : `'2025-01-31 12:00:0${9 - at}'`;
+        await sql(`UPDATE task SET num_attempts = ${attempts}, status_date = ${date} WHERE id = ${task_ids[at]}`);
+      }
+      await sql(`UPDATE task SET array_id = NULL WHERE id = ${c}`);
+      const ids = async (query: string) => {
+        const { json } = await get(`/task_table_viz/${workflow_id}?task_template_id=${task_template_id}&${query}`);
+        return [json.tasks.map((task: Json) => task.task_id), json.next];
+      };
+      expect(await ids('sort=task_num_attempts')).toEqual([[b, e, c, a, d], null]);
+      expect(await ids('sort=task_num_attempts&order=DESC&limit=2')).toEqual([[d, a], 2]);
+      expect(await ids('sort=task_num_attempts&order=desc&limit=2&cursor=2')).toEqual([[c, e], 4]);
+      expect(await ids('sort=task_num_attempts&order=desc&limit=2&cursor=4')).toEqual([[b], null]);
+      expect(await ids('sort=task_status_date')).toEqual([[d, e, c, b, a], null]);
+      expect(await ids('order=desc&limit=3')).toEqual([[e, d, c], c]);
+      expect(await ids(`order=desc&limit=3&cursor=${c}`)).toEqual([[b, a], null]);
+      expect((await get(`/task_table_viz/${workflow_id}?tt_name=x&sort=task_command`)).status).toBe(422);
+      expect((await get(`/task_table_viz/${workflow_id}?tt_name=x&order=up`)).status).toBe(422);
+    });
+
     it('C27 finds the template by id too, and nothing of a template that the workflow does not use', async () => {
       const other = await insertWorkflow(database());
       const count = async (query: string) => (await get(path(query))).json.tasks.length;

@@ -12,6 +12,8 @@ const Filters = Repeated(z.string().max(65_535)).optional();
 const Day = z
   .string()
   .regex(/^([0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01]))?$/, 'must be a date like 2025-01-31')
+  // The calendar turns the 31st of February into another day.
+  .refine((text) => text === '' || new Date(text).getUTCDate() === Number(text.slice(8)), 'must be a day of the calendar')
   .optional();
 
 /** Tasks under the five labels; they add up to `tasks` (spec section 1.2, our mapping). */
@@ -96,7 +98,7 @@ export const listWorkflowOverview = operation({
   summary: 'Workflows with their users, tools, statuses and counts.',
   http: { method: 'GET', path: '/api/v3/workflow_overview_viz' },
   request: z.object({
-    /** A run by one of them; names are repeated or parted by commas, as those of tools and the letters of statuses. */
+    /** A run by one of them; names are repeated or parted by commas, as those of tools and the letters of statuses, small or capital. */
     user: Filters,
     tool: Filters,
     status: Filters,
@@ -106,6 +108,8 @@ export const listWorkflowOverview = operation({
     'status!': Filters,
     wf_name: Filter,
     wf_args: Filter,
+    /** Part of the name or of the arguments; capitals of ASCII make no difference. */
+    search: Filter,
     wf_id: z.union([z.literal(''), Id]).optional(),
     /** With both, one attribute must have this name and this value. */
     wf_attribute_key: Filter,
@@ -146,7 +150,7 @@ export const listWorkflowOverview = operation({
 });
 
 /**
- * C27. Ascending by id, at most `limit`; `next` is the `cursor` of what follows, null at the end. A template that the workflow does not use has
+ * C27. Ascending by id, or in the order asked for, at most `limit`; `next` is the `cursor` of what follows in the same order, null at the end. A template that the workflow does not use has
  * no tasks. 404 for an unknown workflow, 422 when neither name nor id of a template is given.
  */
 export const listTemplateTasks = operation({
@@ -161,6 +165,12 @@ export const listTemplateTasks = operation({
     task_template_id: Id.optional(),
     /** Labels, as in C20. */
     status: Repeated(z.string().max(100)).optional(),
+    sort: z.enum(['task_id', 'task_status_date', 'task_num_attempts']).default('task_id'),
+    order: z
+      .string()
+      .regex(/^(asc|desc)$/i, 'must be asc or desc')
+      .transform((text) => text.toLowerCase() as 'asc' | 'desc')
+      .default('asc'),
     limit: Whole(1, 100_000).default(100_000),
     cursor: Id.optional(),
   }),
