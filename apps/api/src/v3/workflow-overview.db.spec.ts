@@ -88,6 +88,23 @@ describeOnDatabases('the list of workflows', (database) => {
     expect(third.json.next).toBeNull();
   });
 
+  it('C26 sorts by name or by a date either way, page by page', async () => {
+    const [a, b, c] = [await make({ name: 'm' }), await make({ name: 'z' }), await make({ name: 'b' })];
+    const [A, B, C] = [a.workflow_id, b.workflow_id, c.workflow_id];
+    for (const [at, id] of [B, C, A].entries()) {
+      await sql(`UPDATE workflow SET created_date = '2025-01-0${at + 1} 00:00:00', status_date = NULL WHERE id = ${id}`);
+    }
+    expect(await ids('sort=wf_name&order=asc')).toEqual([C, A, B]);
+    expect(await ids('sort=wf_name')).toEqual([B, A, C]);
+    expect(await ids('sort=wf_submitted_date')).toEqual([A, C, B]);
+    expect(await ids('sort=wf_status_date&order=ASC')).toEqual([A, B, C]);
+    expect(await ids('order=asc&limit=2')).toEqual([A, B]);
+    expect(await ids(`order=asc&limit=2&cursor=${B}`)).toEqual([C]);
+    const { json } = await get('sort=wf_name&limit=2');
+    expect(json.next).toBe(2);
+    expect(await ids(`sort=wf_name&limit=2&cursor=${json.next}`)).toEqual([C]);
+  });
+
   it('C26 filters by user, tool and status: one, a comma list, a repeated key', async () => {
     const [a, b, c] = [
       await make({ user: 'ann', workflow_status: 'D' }),
@@ -218,6 +235,8 @@ describeOnDatabases('the list of workflows', (database) => {
     'date_submitted=yesterday',
     'date_submitted_end=2025-13-01',
     'date_submitted=2025-02-30',
+    'sort=wf_args',
+    'order=up',
   ])('C26 refuses %s with 422', async (query) => {
     expect((await get(query)).status).toBe(422);
   });

@@ -27,7 +27,7 @@ export async function findOverview({ database }: Room, request: Request, call: C
   let budget = TASKS_COUNTED_MAX;
   for (let before = request.cursor; ;) {
     const room = request.limit - workflows.length;
-    const rows = await readRows(database, filters, before, room);
+    const rows = await readRows(database, filters, request, before, room);
     const ids = rows.map(({ wf_id }) => wf_id);
     const { bars, counted, tasks } = await countBars(database, call, ids, budget);
     budget -= tasks;
@@ -35,7 +35,8 @@ export async function findOverview({ database }: Room, request: Request, call: C
     const isShown = request.include_dummy ? () => true : await realOnes(database, looked, bars);
     workflows.push(...looked.filter(isShown).map((row) => wireRow(row, bars.get(row.wf_id) ?? EMPTY_BAR)));
     if (rows.length < room && counted === rows.length) return { workflows, next: null };
-    before = ids[counted - 1] as number;
+    // Ids stand still, so the last one shown tells where to go on; in another order it is the number of those looked at.
+    before = request.sort === 'wf_id' ? (ids[counted - 1] as number) : (before ?? 0) + counted;
     if (workflows.length === request.limit || budget < 0) return { workflows, next: before };
   }
 }
@@ -94,13 +95,23 @@ interface Row {
   readonly wf_user: string | null;
 }
 
+const SORTED_BY = {
+  wf_id: 'w.id',
+  wf_name: 'w.name',
+  wf_submitted_date: 'w.created_date',
+  wf_status_date: 'w.status_date',
+} as const;
+
 async function readRows(
   database: Database,
   filters: readonly Condition[],
+  { sort, order }: Pick<Request, 'sort' | 'order'>,
   before: number | undefined,
   limit: number,
 ): Promise<Row[]> {
-  const conditions = before === undefined ? filters : [...filters, { where: 'w.id < ?', params: [before] }];
+  const beyond = { where: `w.id ${order === 'desc' ? '<' : '>'} ?`, params: [before ?? 0] };
+  const conditions = before === undefined || sort !== 'wf_id' ? filters : [...filters, beyond];
+  const skip = sort === 'wf_id' ? 0 : (before ?? 0);
   return database.read<Row>(
     `SELECT w.id AS wf_id, COALESCE(w.name, '') AS wf_name, w.created_date AS wf_submitted_date, w.status_date AS wf_status_date,
             w.workflow_args AS wf_args, (SELECT COUNT(*) FROM workflow_run c WHERE c.workflow_id = w.id) AS wfr_count,
@@ -109,7 +120,8 @@ async function readRows(
        FROM workflow w
        LEFT JOIN tool_version v ON v.id = w.tool_version_id
        LEFT JOIN tool t ON t.id = v.tool_id
-      WHERE ${['1 = 1', ...conditions.map(({ where }) => where)].join(' AND ')} ORDER BY w.id DESC LIMIT ${limit}`,
+      WHERE ${['1 = 1', ...conditions.map(({ where }) => where)].join(' AND ')} 
+      ORDER BY ${SORTED_BY[sort]} ${order}, w.id ${order} LIMIT ${limit} OFFSET ${skip}`,
     conditions.flatMap(({ params }) => params),
   );
 }

@@ -365,6 +365,16 @@ describeOnDatabases('workflows as command line and screens read them', (database
       });
     });
 
+    it('C28 tells what can be resumed: what was begun, is not done, and has no run that is alive', async () => {
+      const resumable = async (status: 'G' | 'R' | 'F' | 'D', run: 'R' | 'T' | 'C'): Promise<boolean> => {
+        const { workflow_id } = await insertWorkflow(database(), { workflow_status: status, run_status: run });
+        await sql(`UPDATE workflow SET created_date = '2025-01-31 12:00:00' WHERE id = ${workflow_id}`);
+        return (await get(path(workflow_id))).json[0].resumable;
+      };
+      expect([await resumable('F', 'T'), await resumable('G', 'T'), await resumable('R', 'T')]).toEqual([true, true, true]);
+      expect([await resumable('D', 'T'), await resumable('R', 'R'), await resumable('F', 'C')]).toEqual([false, false, false]);
+    });
+
     it('C28 answers 404 for an unknown workflow and 422 for an id that is none', async () => {
       expect((await get(path(UNKNOWN))).status).toBe(404);
       expect((await get('/workflow_details_viz/none')).status).toBe(422);

@@ -5,6 +5,7 @@ import {
   getWorkflowStatus,
   getWorkflowTasks,
   JobmonError,
+  LIVE_WORKFLOW_RUN_STATUSES,
   listTemplateTasks,
   listWorkflowOverview,
   workflowMachine,
@@ -113,9 +114,12 @@ function wireBar(id: number, bar: TaskBar, MAXC: number): ReplyOf<typeof getWork
 }
 
 type Details = ReplyOf<typeof getWorkflowDetails>;
-type DetailsRow = Omit<Details, 'attributes' | 'resumable' | 'wf_finished_date' | 'wf_status'> & { wf_status: WorkflowStatus };
+type DetailsRow = Omit<Details, 'attributes' | 'resumable' | 'wf_finished_date' | 'wf_status'> & {
+  wf_status: WorkflowStatus;
+  is_alive: number;
+};
 
-const RESUMABLE: ReadonlySet<WorkflowStatus> = new Set(['F', 'H', 'A']);
+const LIVE = LIVE_WORKFLOW_RUN_STATUSES.map((letter) => `'${letter}'`).join(', ');
 
 async function findDetails({ database }: Room, { workflow_id }: RequestOf<typeof getWorkflowDetails>): Promise<Details> {
   const [row] = await database.read<DetailsRow>(
@@ -124,7 +128,8 @@ async function findDetails({ database }: Room, { workflow_id }: RequestOf<typeof
             r.jobmon_version AS wfr_jobmon_version, r.heartbeat_date AS wfr_heartbeat_date, r.\`user\` AS wfr_user, r.id AS wfr_id,
             r.status AS wfr_status, r.created_date AS wf_started_date,
             (SELECT COUNT(*) FROM workflow_run c WHERE c.workflow_id = w.id) AS wfr_count,
-            w.max_concurrently_running AS max_concurrently_running
+            w.max_concurrently_running AS max_concurrently_running,
+            EXISTS (SELECT 1 FROM workflow_run a WHERE a.workflow_id = w.id AND a.status IN (${LIVE})) AS is_alive
        FROM workflow w
        LEFT JOIN tool_version v ON v.id = w.tool_version_id
        LEFT JOIN tool t ON t.id = v.tool_id
@@ -139,7 +144,7 @@ async function findDetails({ database }: Room, { workflow_id }: RequestOf<typeof
        JOIN workflow_attribute_type t ON t.id = a.workflow_attribute_type_id WHERE a.workflow_id = ? ORDER BY t.name`,
     [workflow_id],
   );
-  const { wf_started_date, wfr_count, max_concurrently_running, ...shown } = row;
+  const { wf_started_date, wfr_count, max_concurrently_running, is_alive, ...shown } = row;
   return {
     ...shown,
     wf_created_date: isoDate(row.wf_created_date),
@@ -150,6 +155,6 @@ async function findDetails({ database }: Room, { workflow_id }: RequestOf<typeof
     wfr_count: Number(wfr_count),
     attributes: Object.fromEntries(attributes.map(({ name, value }) => [name, value])),
     max_concurrently_running,
-    resumable: RESUMABLE.has(row.wf_status),
+    resumable: row.wf_status !== 'D' && row.wfr_id !== null && row.wf_created_date !== null && Number(is_alive) === 0,
   };
 }

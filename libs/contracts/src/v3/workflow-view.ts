@@ -16,6 +16,11 @@ const Day = z
   .refine((text) => text === '' || new Date(text).getUTCDate() === Number(text.slice(8)), 'must be a day of the calendar')
   .optional();
 
+const Order = z
+  .string()
+  .regex(/^(asc|desc)$/i, 'must be asc or desc')
+  .transform((text) => text.toLowerCase() as 'asc' | 'desc');
+
 /** Tasks under the five labels; they add up to `tasks` (spec section 1.2, our mapping). */
 const Bar = { PENDING: int, SCHEDULED: int, RUNNING: int, DONE: int, FATAL: int };
 
@@ -87,7 +92,8 @@ export const getWorkflowBars = operation({
 });
 
 /**
- * C26. The newest first, a page at a time: `next` is the `cursor` of the following page, null when there is none. A page ends early when its
+ * C26. The newest first, or in the order asked for, a page at a time: `next` is the `cursor` of the following page in the same order, null when
+ * there is none. A page ends early when its
  * workflows have very many tasks, and the last one may be empty. Workflows without a run, without a task, or with tasks of the dummy cluster
  * only are left out unless `include_dummy` asks for them. Filters that are empty are none.
  */
@@ -122,6 +128,8 @@ export const listWorkflowOverview = operation({
       .regex(/^(true|false)$/i, 'must be true or false')
       .transform((text) => text.toLowerCase() === 'true')
       .default(false),
+    sort: z.enum(['wf_id', 'wf_name', 'wf_submitted_date', 'wf_status_date']).default('wf_id'),
+    order: Order.default('desc'),
     limit: Whole(1, 1_000).default(500),
     cursor: Id.optional(),
   }),
@@ -166,11 +174,7 @@ export const listTemplateTasks = operation({
     /** Labels, as in C20. */
     status: Repeated(z.string().max(100)).optional(),
     sort: z.enum(['task_id', 'task_status_date', 'task_num_attempts']).default('task_id'),
-    order: z
-      .string()
-      .regex(/^(asc|desc)$/i, 'must be asc or desc')
-      .transform((text) => text.toLowerCase() as 'asc' | 'desc')
-      .default('asc'),
+    order: Order.default('asc'),
     limit: Whole(1, 100_000).default(100_000),
     cursor: Id.optional(),
   }),
@@ -214,7 +218,7 @@ const WorkflowDetails = z.object({
   wf_finished_date: z.string().nullable(),
   attributes: z.record(z.string(), z.string().nullable()),
   max_concurrently_running: int,
-  /** True in F, H and A: a new run may go on where the last one ended. */
+  /** Bound, begun and not done, and no run of it is alive: a new run may go on where the last one ended. */
   resumable: z.boolean(),
 });
 
