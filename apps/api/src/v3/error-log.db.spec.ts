@@ -197,6 +197,19 @@ describeOnDatabases('errors of a template', (database) => {
     expect((await get(`${path}?cluster_errors=true`)).error_logs).toMatchObject([{ task_ids: old.task_ids }]);
   });
 
+  it('C17 takes the first and the last time of a group from those errors that have one', async () => {
+    const { workflow_id, task_template_id, task_instance_ids } = await insertWorkflow(database(), {
+      tasks: 4,
+      instance_status: 'E',
+    });
+    const errors: number[] = [];
+    for (const [at, id] of task_instance_ids.entries()) errors.push(await addError(id, at, 'exit code 1'));
+    await run('UPDATE task_instance_error_log SET error_time = NULL WHERE id IN (?, ?)', [errors[0]!, errors[3]!]);
+    expect((await get(`${workflow_id}/${task_template_id}?cluster_errors=true`)).error_logs).toMatchObject([
+      { group_instance_count: 4, first_error_time: '2025-01-31T12:00:01', last_error_time: '2025-01-31T12:00:02' },
+    ]);
+  });
+
   it('C17 answers of the latest run the newest error of each task, in groups too', async () => {
     const made = await insertWorkflow(database(), { tasks: 3, task_status: 'F', instance_status: 'E' });
     const path = `${made.workflow_id}/${made.task_template_id}`;

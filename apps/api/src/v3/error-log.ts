@@ -186,6 +186,7 @@ async function groupItems(
     const text = texts.get(first.id);
     if (text === undefined) return [];
     const own = members.map((position) => errors[position]!);
+    const times = own.flatMap(({ id }) => tails.get(id)?.error_time ?? []);
     const hosts = own.flatMap(({ id }) => tails.get(id)?.nodename ?? []);
     return [
       {
@@ -197,8 +198,8 @@ async function groupItems(
         task_instance_ids: [...new Set(own.map(({ task_instance_id }) => task_instance_id))],
         task_ids: [...new Set(own.map(({ task_id }) => task_id))],
         sample_error: text.stderr_log || text.description,
-        first_error_time: isoDate(tails.get(first.id)?.error_time ?? null),
-        last_error_time: isoDate(tails.get(own.at(-1)!.id)?.error_time ?? null),
+        first_error_time: isoDate(times[0] ?? null),
+        last_error_time: isoDate(times.at(-1) ?? null),
         cluster_id,
         exception_class,
         sample_task_instance_id: first.task_instance_id,
