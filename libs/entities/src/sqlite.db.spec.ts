@@ -150,3 +150,25 @@ async function limitPages(database: TestDatabase): Promise<{ pages: number }> {
     return { pages };
   });
 }
+
+describe('the account of a turn', () => {
+  let database: TestDatabase;
+
+  beforeEach(async () => {
+    database = await sqlite.open();
+  });
+  afterEach(async () => {
+    jest.restoreAllMocks();
+    await database.drop();
+  });
+
+  it('is cleared by whoever waits for it when no turn clears it: a read never waits for ever', async () => {
+    const SLOW = 'WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000) SELECT MAX(i) AS i FROM n';
+    // Left over from what stood before, the account would be begun without a look at the clearing below.
+    await pause(20);
+    const clearing = jest.spyOn(globalThis, 'setImmediate').mockImplementationOnce((() => undefined) as never);
+    expect(await database.read(SLOW)).toEqual([{ i: 300_000 }]);
+    expect(clearing).toHaveBeenCalled();
+    expect(await database.read('SELECT 1 AS one')).toEqual([{ one: 1 }]);
+  }, 5_000);
+});

@@ -38,6 +38,8 @@ const WRITES_WAITING_MAX = 10_000;
 const RETRY_PAUSE_MS = 5;
 /** Milliseconds of statements in one turn of the event loop; what comes after them waits for the next one. */
 const TURN_MS_MAX = 10;
+/** An account that is this old is cleared by whoever waits for it: once, on a busy machine, no turn had cleared it, and everything waited for ever. */
+const ACCOUNT_MS_MAX = 250;
 /** Prepared statements kept for each connection; the house has about a hundred constant ones. */
 const STATEMENTS_CACHED_MAX = 500;
 const BATCH_BYTES_MAX = 8 * 1024 * 1024;
@@ -90,6 +92,8 @@ class SqliteDatabase implements Database {
   private waiting = 0;
   /** Milliseconds that statements took in this turn of the event loop. */
   private spent_ms = 0;
+  /** When the account was begun, on the process's own clock. */
+  private account_began = 0;
   private isClosed = false;
 
   private constructor(
@@ -198,7 +202,10 @@ class SqliteDatabase implements Database {
   private async whileBusy<T>(label: string, deadline: number, attempt: () => T): Promise<T> {
     for (;;) {
       // Nothing here waits for input or output: without this, whoever has much to write would keep the event loop to himself.
-      while (this.spent_ms > TURN_MS_MAX) await nextTurn();
+      while (this.spent_ms > TURN_MS_MAX) {
+        await nextTurn();
+        if (performance.now() - this.account_began > ACCOUNT_MS_MAX) this.spent_ms = 0;
+      }
       try {
         return this.timed(attempt);
       } catch (error) {
@@ -221,8 +228,11 @@ class SqliteDatabase implements Database {
 
   /** Adds what an attempt takes to the account of this turn, which the next one clears. */
   private timed<T>(attempt: () => T): T {
-    if (this.spent_ms === 0) setImmediate(() => (this.spent_ms = 0));
     const since = performance.now();
+    if (this.spent_ms === 0) {
+      this.account_began = since;
+      setImmediate(() => (this.spent_ms = 0));
+    }
     try {
       return attempt();
     } finally {
