@@ -2,7 +2,6 @@
 import { failOnPurpose, getAlive, getApiVersion, getHealth, getTime, JobmonError, type ReplyOf } from '@jobmon/contracts';
 import type { Room } from '../context';
 import type { Register } from '../handlers';
-import { CURSOR_SECONDS_BACK } from './task-sync';
 
 export function registerService(answer: Register): void {
   answer(getAlive, answerAlive);
@@ -17,10 +16,9 @@ function answerAlive(): ReplyOf<typeof getAlive> {
   return { msg: 'Yes, this server is up' };
 }
 
-/** S2. A swarm's first cursor, so it lies as far in the past as those of E49 (race 48). */
+/** S2. */
 async function answerTime({ database }: Room): Promise<ReplyOf<typeof getTime>> {
-  const sql = `SELECT ${database.dialect.nowPlusSeconds} AS time`;
-  const [row] = await database.read<{ time: string }>(sql, [-CURSOR_SECONDS_BACK]);
+  const [row] = await database.read<{ time: string }>(`SELECT ${database.dialect.now} AS time`);
   return { time: String(row?.time) };
 }
 

@@ -11,7 +11,7 @@ import { taskRanges, type ArrayOfTasks } from './task-range';
  * Seconds that the answered cursor lies in the past. No write transaction lives longer than 5 s (a lock is waited for 3 s at most), so
  * a status with an older date is committed by the time of the answer (race 48).
  */
-export const CURSOR_SECONDS_BACK = 10;
+const CURSOR_SECONDS_BACK = 10;
 /** Rows of one page. */
 const PAGE_ROWS = 5_000;
 

@@ -68,14 +68,6 @@ describeOnDatabases('tasks as a swarm reads them', (database) => {
     expect((await sync(workflow, { last_sync: future })).json.tasks_by_status).toEqual({});
   });
 
-  it('S2 answers a first cursor that misses no status which was stamped before it and committed behind it (race 48)', async () => {
-    const workflow = await insertWorkflow(database(), { driver: 'client', tasks: 2, task_status: 'R' });
-    await write(`UPDATE task SET status_date = '2020-01-01 00:00:00' WHERE workflow_id = ?`, workflow.workflow_id);
-    const last_sync = (await get('/time')).json.time;
-    await write(`UPDATE task SET status = 'D', status_date = ? WHERE id = ?`, await now(5), workflow.task_ids[1]!);
-    expect(sorted(await sync(workflow, { last_sync }))).toEqual({ D: [workflow.task_ids[1]] });
-  });
-
   it('E49 answers everything for a cursor that it cannot read', async () => {
     const good = await now();
     const [date, clock] = good.split(' ');

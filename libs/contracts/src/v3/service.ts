@@ -14,12 +14,12 @@ export const getAlive = operation({
   reply: z.object({ msg: z.string() }),
 });
 
-/** S2. The database's clock, a few seconds back: a swarm asks E49 for what has changed since (race 48). */
+/** S2. The database's clock. */
 export const getTime = operation({
   protocol: 'S2',
   name: 'service.time',
   owner: 'api',
-  summary: "The database's clock, a few seconds back: the first cursor of a swarm.",
+  summary: "The database's clock.",
   http: { method: 'GET', path: '/api/v3/time' },
   request: z.object({}),
   reply: z.object({ time: DateText }),
