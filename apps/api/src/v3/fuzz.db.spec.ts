@@ -2,8 +2,7 @@
  * Schemathesis against the OpenAPI document of the Python protocol: whatever the document allows, and what it does not, meets no 5xx (but
  * S4's, which is one by design), and every answer fits the schema that the document gives for it.
  *
- * `JOBMON_FUZZ_EXAMPLES` sets how many cases of each operation are generated (`docs/operations.md` links the summary of a long run); with it the
- * document's borders are walked too.
+ * `JOBMON_FUZZ_EXAMPLES` sets how many cases of each operation are generated; with it the document's borders are walked too.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
