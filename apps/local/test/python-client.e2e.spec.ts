@@ -21,7 +21,7 @@ if ('missing' in python) {
     it(title, () => {
       throw new Error(`${python.missing} In CI these tests must run.`);
     });
-  } else it.skip(title, () => undefined);
+  } else it.skip(title, () => undefined); // reason: it is the title
 } else {
   describeOnDatabaseKinds('Python clients', (kind) => {
     let stage: Stage;
