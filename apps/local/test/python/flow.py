@@ -96,7 +96,7 @@ status = workflow.run(
     reset_running_jobs=args.resume != "hot",
     resume_timeout=20,
     distributor_startup_timeout=args.patience,
-    seconds_until_timeout=300,
+    seconds_until_timeout=7200,
     configure_logging=True,
 )
 tasks = {task.name.removeprefix("task_"): task for task in workflow.tasks.values()}
