@@ -4,8 +4,39 @@
  */
 import { z } from 'zod';
 import { DateText, Id } from './id';
-import { operation } from './operation';
+import { event, operation } from './operation';
 import { AttemptReport, StandingStatus } from './task-instance';
+
+/**
+ * Something was ordered of this agent: an attempt that it holds is to be killed (it stands at K, or was taken from it), or the agent
+ * itself is to drain or to go on. A hint: the agent's open `agent.orders` looks at once instead of within a second.
+ */
+export const agentOrdered = event({ name: 'agent.ordered', payload: z.object({ agent_id: z.number().int() }) });
+
+/** What an agent can start now on one cluster. A task that asks for more than the agent has in all is counted as asking for all of it. */
+export const ClusterRoom = z.object({
+  /** Attempts. */
+  slots: z.number().int().nonnegative(),
+  /** Cores that no running attempt has asked for; a plug-in that counts none says a number beyond any request. */
+  cores: z.number().nonnegative(),
+  /** Memory that no running attempt has asked for, in GiB. */
+  memory_gib: z.number().nonnegative(),
+});
+export type ClusterRoom = z.output<typeof ClusterRoom>;
+
+/**
+ * The room that an attempt takes, from the resources it asked for: whole cores, at least 1, and memory in GiB, 0 when none was asked
+ * for. What is no number (rows of the Python system hold all sorts of text) counts as not asked for.
+ */
+export function neededRoom(requested_resources: Readonly<Record<string, unknown>>): { cores: number; memory_gib: number } {
+  const { cores, memory } = requested_resources;
+  return { cores: Math.max(1, Math.ceil(amount(cores) ?? 1)), memory_gib: amount(memory) ?? 0 };
+}
+
+function amount(value: unknown): number | null {
+  const number = typeof value === 'string' && /^\s*\d+(\.\d+)?\s*$/.test(value) ? Number(value) : value;
+  return typeof number === 'number' && Number.isFinite(number) && number >= 0 ? number : null;
+}
 
 /** One attempt as the agent needs it to start the command. */
 export const Assignment = z.object({
@@ -114,4 +145,29 @@ export const listAgents = operation({
   http: { method: 'GET', path: '/api/v4/agents' },
   request: z.object({}),
   reply: z.object({ agents: z.array(AgentView) }),
+});
+
+/** Queued instances of server runs that an agent takes: Q→I, with the agent's id, oldest first, turns between runs. */
+export const leaseTaskInstances = operation({
+  name: 'task_instance.lease',
+  owner: 'state-machine',
+  summary: 'An agent takes queued task instances.',
+  request: z.object({
+    agent_id: Id,
+    /** Cluster name to the number of attempts that its plug-in can start now. */
+    wanted: z.record(z.string().max(255), z.number().int().nonnegative().max(10_000)),
+  }),
+  reply: z.object({ task_instance_ids: z.array(z.number().int()) }),
+});
+
+/**
+ * Ends the attempts of an agent whose lease passed: R→U, O→U, I→W, each with its task's retry rule. Answers how many it
+ * ended in this piece and whether more remain.
+ */
+export const expireAgent = operation({
+  name: 'agent.expire',
+  owner: 'state-machine',
+  summary: 'Ends the attempts of an agent that was silent for a whole lease.',
+  request: z.object({ agent_id: Id }),
+  reply: z.object({ ended: z.number().int(), remaining: z.boolean() }),
 });

@@ -1,8 +1,17 @@
 /** Every operation and every event of the house. The api, the OpenAPI document and the tests loop over these lists. */
-import { beatAgent, leaseAssignments, listAgents, registerAgent, reportAttempts } from './agent';
+import {
+  agentOrdered,
+  beatAgent,
+  expireAgent,
+  leaseAssignments,
+  leaseTaskInstances,
+  listAgents,
+  registerAgent,
+  reportAttempts,
+} from './agent';
 import type { Event, Operation } from './operation';
 import { getTask, listTasks, queueTasks, registerEdges, registerTasks, taskChanged, taskQueued } from './task';
-import { expireAgent, leaseTaskInstances, reportAttempt } from './task-instance';
+import { reportAttempt } from './task-instance';
 import { listClusters, registerTaskTemplate, registerTool } from './tool';
 import { PYTHON_OPERATIONS } from './v3';
 import { followWorkflow, getWorkflow, listWorkflows, registerWorkflow, submitWorkflow } from './workflow';
@@ -36,4 +45,4 @@ export const OPERATIONS: readonly Operation[] = [
   beatWorkflowRuns,
 ];
 
-export const EVENTS: readonly Event[] = [taskChanged, taskQueued, workflowRunChanged];
+export const EVENTS: readonly Event[] = [agentOrdered, taskChanged, taskQueued, workflowRunChanged];

@@ -234,28 +234,3 @@ export const reportAttempt = operation({
     status: StandingStatus.shape.status.nullable(),
   }),
 });
-
-/** Queued instances of server runs that an agent takes: Q→I, with the agent's id, oldest first, turns between runs. */
-export const leaseTaskInstances = operation({
-  name: 'task_instance.lease',
-  owner: 'state-machine',
-  summary: 'An agent takes queued task instances.',
-  request: z.object({
-    agent_id: Id,
-    /** Cluster name to the number of attempts that its plug-in can start now. */
-    wanted: z.record(z.string().max(255), z.number().int().nonnegative().max(10_000)),
-  }),
-  reply: z.object({ task_instance_ids: z.array(z.number().int()) }),
-});
-
-/**
- * Ends the attempts of an agent whose lease passed: R→U, O→U, I→W, each with its task's retry rule. Answers how many it
- * ended in this piece and whether more remain.
- */
-export const expireAgent = operation({
-  name: 'agent.expire',
-  owner: 'state-machine',
-  summary: 'Ends the attempts of an agent that was silent for a whole lease.',
-  request: z.object({ agent_id: Id }),
-  reply: z.object({ ended: z.number().int(), remaining: z.boolean() }),
-});
