@@ -4,6 +4,7 @@ import {
   followWorkflow,
   getTask,
   getWorkflow,
+  getWorkflowHistory,
   leaseAssignments,
   listAgents,
   listClusters,
@@ -32,6 +33,7 @@ import { findTask, findTasks } from './task-view';
 import { findOrMakeTaskTemplate } from './task-template';
 import { findOrMakeTool } from './tool';
 import { findOrMakeWorkflow } from './workflow';
+import { findHistory } from './workflow-control';
 import { registerPythonProtocol } from './v3/register';
 import { findWorkflow, findWorkflows, follow } from './workflow-view';
 
@@ -61,6 +63,7 @@ export function handlersOf(context: ApiContext, sender: Sender): ReadonlyMap<Ope
   answer(listWorkflows, findWorkflows);
   answer(getWorkflow, findWorkflow);
   answer(followWorkflow, follow);
+  answer(getWorkflowHistory, findHistory);
   answer(listTasks, findTasks);
   answer(getTask, findTask);
   answer(registerAgent, joinAgent);

@@ -12,4 +12,5 @@ export * from './tool';
 export * from './v3';
 export * from './version';
 export * from './workflow';
+export * from './workflow-control';
 export * from './workflow-run';

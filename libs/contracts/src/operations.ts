@@ -15,6 +15,18 @@ import { reportAttempt } from './task-instance';
 import { listClusters, registerTaskTemplate, registerTool } from './tool';
 import { PYTHON_OPERATIONS } from './v3';
 import { followWorkflow, getWorkflow, listWorkflows, registerWorkflow, submitWorkflow } from './workflow';
+import {
+  cancelWorkflow,
+  drainWorkflow,
+  getWorkflowHistory,
+  pauseWorkflow,
+  resumeWorkflow,
+  retryTasks,
+  setWorkflowLimits,
+  setWorkflowPriority,
+  startOverWorkflow,
+  workflowControlled,
+} from './workflow-control';
 import { beatWorkflowRuns, moveWorkflowRun, submitWorkflowRun, workflowRunChanged } from './workflow-run';
 
 export const OPERATIONS: readonly Operation[] = [
@@ -29,6 +41,15 @@ export const OPERATIONS: readonly Operation[] = [
   listWorkflows,
   getWorkflow,
   followWorkflow,
+  pauseWorkflow,
+  drainWorkflow,
+  cancelWorkflow,
+  resumeWorkflow,
+  retryTasks,
+  startOverWorkflow,
+  setWorkflowLimits,
+  setWorkflowPriority,
+  getWorkflowHistory,
   listTasks,
   getTask,
   registerAgent,
@@ -45,4 +66,4 @@ export const OPERATIONS: readonly Operation[] = [
   beatWorkflowRuns,
 ];
 
-export const EVENTS: readonly Event[] = [agentOrdered, taskChanged, taskQueued, workflowRunChanged];
+export const EVENTS: readonly Event[] = [agentOrdered, taskChanged, taskQueued, workflowRunChanged, workflowControlled];
