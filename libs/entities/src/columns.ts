@@ -40,7 +40,8 @@ export const BigInteger = ({ nullable }: Nullable = {}): PropertyDecorator =>
   Column({ type: 'bigint', nullable: nullable ?? false });
 
 /** `SMALLINT`: small codes and flags (0, 1). */
-export const SmallInt = (): PropertyDecorator => Column({ type: 'smallint' });
+export const SmallInt = ({ nullable }: Nullable = {}): PropertyDecorator =>
+  Column({ type: 'smallint', nullable: nullable ?? false });
 
 /** `DATETIME` of whole seconds, UTC, given to code as text `YYYY-MM-DD HH:MM:SS`. */
 export const DateTime = ({ nullable }: Nullable = {}): PropertyDecorator =>

@@ -7,7 +7,7 @@ import { Task, TaskArg, TaskAttribute, TaskAttributeType, TaskResources, TaskSta
 import { TaskInstance, TaskInstanceErrorLog, TaskInstanceHistory } from './task-instance';
 import { Arg, ArgType, TaskTemplate, TaskTemplateVersion, TemplateArgMap } from './task-template';
 import { Tool, ToolVersion } from './tool';
-import { Workflow, WorkflowAttribute, WorkflowAttributeType, WorkflowCommand } from './workflow';
+import { Workflow, WorkflowAttribute, WorkflowAttributeType, WorkflowCommand, WorkflowEvent } from './workflow';
 import { WorkflowRun } from './workflow-run';
 
 /** The tables that a database of the Python system has too (spec/data-model.md section 2). */
@@ -46,6 +46,6 @@ export const SHARED_ENTITIES = [
 ] as const;
 
 /** The tables that only this system has. */
-export const OWN_ENTITIES = [TaskInstanceHistory, TaskStatusCount, Agent, WorkflowCommand] as const;
+export const OWN_ENTITIES = [TaskInstanceHistory, TaskStatusCount, Agent, WorkflowCommand, WorkflowEvent] as const;
 
 export const ENTITIES = [...SHARED_ENTITIES, ...OWN_ENTITIES] as const;

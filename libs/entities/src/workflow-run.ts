@@ -1,7 +1,7 @@
 /** Workflow runs: one execution of a workflow. */
 import type { Driver, WorkflowRunStatus } from '@jobmon/contracts';
 import { Entity, Index } from 'typeorm';
-import { DateTime, Id, Int, Varchar } from './columns';
+import { DateTime, Id, Int, SmallInt, Varchar } from './columns';
 
 @Entity('workflow_run')
 @Index('fkidx_workflow_run_workflow_id', ['workflow_id'])
@@ -22,4 +22,6 @@ export class WorkflowRun {
   @Varchar(8, { nullable: true }) driver: Driver | null;
   /** Ours. Where the workflow was submitted; commands of a server run start there. */
   @Varchar(2048, { nullable: true }) working_directory: string | null;
+  /** Ours. 1: nothing new of this server run is queued or handed out. */
+  @SmallInt({ nullable: true }) is_paused: number | null;
 }

@@ -1,7 +1,7 @@
-/** Workflows, their attributes, and the commands that are being done on whole workflows. */
+/** Workflows, their attributes, the commands that are being done on whole workflows, and the record of what people did to them. */
 import type { WorkflowStatus } from '@jobmon/contracts';
 import { Entity, Index } from 'typeorm';
-import { DateTime, Id, Int, IntKey, Json, Text, Varchar } from './columns';
+import { BigId, DateTime, Id, Int, IntKey, Json, Text, Varchar } from './columns';
 
 @Entity('workflow')
 @Index('uc_workflow_identity', ['identity'], { unique: true })
@@ -26,6 +26,8 @@ export class Workflow {
   @Varchar(1) status: WorkflowStatus;
   /** Ours. SHA-256 of (tool_version_id, dag_id, workflow_args_hash, task_hash); NULL on rows of other programs. */
   @Varchar(64, { nullable: true }) identity: string | null;
+  /** Ours. Higher comes first; NULL is 0. */
+  @Int({ nullable: true }) priority: number | null;
 }
 
 @Entity('workflow_attribute')
@@ -63,4 +65,21 @@ export class WorkflowCommand {
   @DateTime() started_date: string;
   /** Of its last piece. */
   @DateTime() moved_date: string;
+}
+
+/** Ours. One thing that a person did to a workflow: who, when, why, and what besides the verb. Written with its effect, never changed. */
+@Entity('workflow_event')
+@Index('ix_workflow_event_workflow_id', ['workflow_id'])
+export class WorkflowEvent {
+  @BigId() id: number;
+  @Int() workflow_id: number;
+  /** The run that it met, if one was live. */
+  @Int({ nullable: true }) workflow_run_id: number | null;
+  @DateTime() date: string;
+  /** The part of the second that `date` leaves away. */
+  @Int() microsecond: number;
+  @Varchar(150) user: string;
+  @Varchar(32) verb: string;
+  @Text() reason: string;
+  @Json() detail: unknown;
 }
