@@ -41,7 +41,7 @@ export async function unknownClusters(database: Database, names: readonly string
 
 /**
  * The queue of each request of resources: the named one, or its cluster's first. `tasksOf` names the tasks that ask for a
- * position, for the error: MALFORMED when a cluster or queue does not exist.
+ * position, for the error: MALFORMED when a cluster, a queue or a fallback queue does not exist.
  */
 export async function queuesOf(
   database: Database,
@@ -49,13 +49,15 @@ export async function queuesOf(
   tasksOf: (position: number) => string[],
 ): Promise<number[]> {
   const rows = await readQueues(database);
-  return resources.map(({ cluster, queue }, position) => {
+  return resources.map(({ cluster, queue, fallback_queues = [] }, position) => {
     const inCluster = rows.filter((row) => row.cluster === cluster);
     const found = inCluster.find((row) => row.queue_id !== null && (queue === undefined || row.queue === queue));
-    if (found?.queue_id != null) return found.queue_id;
+    const stranger = fallback_queues.find((name) => !inCluster.some((row) => row.queue === name));
+    if (found?.queue_id != null && stranger === undefined) return found.queue_id;
     const rule = inCluster.length === 0 ? 'unknown_cluster' : 'unknown_queue';
     const known = inCluster.length === 0 ? rows.map((row) => row.cluster) : inCluster.map((row) => row.queue);
-    const what = inCluster.length === 0 ? `no cluster '${cluster}'` : `no queue '${queue ?? ''}' on cluster '${cluster}'`;
+    const missing = found?.queue_id == null ? `queue '${queue ?? ''}'` : `fallback queue '${stranger}'`;
+    const what = inCluster.length === 0 ? `no cluster '${cluster}'` : `no ${missing} on cluster '${cluster}'`;
     const tasks = tasksOf(position);
     const choice = [...new Set(known)].slice(0, 20).join(', ');
     throw new JobmonError('MALFORMED', `there is ${what} (there are: ${choice}); asked for by: ${tasks.join(', ')}`, {

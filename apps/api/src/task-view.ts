@@ -10,7 +10,7 @@ import {
   type TaskInstanceView,
   type TaskView,
 } from '@jobmon/contracts';
-import type { Database, SqlValue } from '@jobmon/entities';
+import { valueOf, type Database, type SqlValue } from '@jobmon/entities';
 import type { Room } from './context';
 
 /** Rows read at one time for a page. */
@@ -118,16 +118,22 @@ async function viewsOf(database: Database, rows: readonly TaskRow[]): Promise<Ta
     const attempt = latest.get(row.task_id);
     return {
       ...row,
-      wallclock_seconds: secondsIn(attempt?.wallclock ?? null),
+      wallclock_seconds: figureIn(attempt?.wallclock ?? null),
       error: attempt === undefined ? null : (errors.get(attempt.id) ?? null),
     };
   });
 }
 
-/** A duration is stored as text, by several programs. */
-function secondsIn(text: string | null): number | null {
-  const seconds = text === null || text === '' ? NaN : Number(text);
-  return Number.isFinite(seconds) ? seconds : null;
+/** What attempts used is stored as text, by several programs. */
+function figureIn(text: string | null): number | null {
+  const figure = text === null || text === '' ? NaN : Number(text);
+  return Number.isFinite(figure) ? figure : null;
+}
+
+/** Requested resources are JSON; rows of other programs may hold Python's notation. What can't be read asks for nothing. */
+function requestedIn(text: string | null): Record<string, unknown> {
+  const value = text === null ? null : valueOf(text);
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : {};
 }
 
 export async function findTask({ database }: Room, { task_id }: RequestOf<typeof getTask>): Promise<ReplyOf<typeof getTask>> {
@@ -137,7 +143,13 @@ export async function findTask({ database }: Room, { task_id }: RequestOf<typeof
   return { task: task as TaskView, workflow_id: row.workflow_id, instances: await readInstances(database, task_id) };
 }
 
-type InstanceRow = Omit<TaskInstanceView, 'wallclock_seconds' | 'errors' | 'history'> & { wallclock: string | null };
+type Interpreted = 'wallclock_seconds' | 'max_rss_bytes' | 'cpu_seconds' | 'requested_resources' | 'errors' | 'history';
+type InstanceRow = Omit<TaskInstanceView, Interpreted> & {
+  wallclock: string | null;
+  maxrss: string | null;
+  cpu: string | null;
+  requested: string | null;
+};
 type HistoryRow = {
   id: number;
   sequence: number;
@@ -150,9 +162,11 @@ type HistoryRow = {
 
 async function readInstances(database: Database, task_id: number): Promise<TaskInstanceView[]> {
   const rows = await database.read<InstanceRow>(
-    `SELECT id AS task_instance_id, status, nodename, process_group_id, exit_code, submitted_date, status_date, wallclock,
-            stdout, stderr, stdout_log, stderr_log
-       FROM task_instance WHERE task_id = ? ORDER BY id DESC LIMIT ${ATTEMPTS_MAX}`,
+    `SELECT ti.id AS task_instance_id, ti.status, ti.nodename, ti.process_group_id, ti.exit_code, ti.submitted_date, ti.status_date,
+            ti.wallclock, ti.maxrss, ti.cpu, tr.requested_resources AS requested, q.name AS queue,
+            ti.stdout, ti.stderr, ti.stdout_log, ti.stderr_log
+       FROM task_instance ti LEFT JOIN task_resources tr ON tr.id = ti.task_resources_id LEFT JOIN queue q ON q.id = tr.queue_id
+      WHERE ti.task_id = ? ORDER BY ti.id DESC LIMIT ${ATTEMPTS_MAX}`,
     [task_id],
   );
   if (rows.length === 0) return [];
@@ -169,9 +183,12 @@ async function readInstances(database: Database, task_id: number): Promise<TaskI
       WHERE task_instance_id ${among} ORDER BY task_instance_id, sequence`,
     ids,
   );
-  return rows.map(({ wallclock, ...row }) => ({
+  return rows.map(({ wallclock, maxrss, cpu, requested, ...row }) => ({
     ...row,
-    wallclock_seconds: secondsIn(wallclock),
+    wallclock_seconds: figureIn(wallclock),
+    max_rss_bytes: figureIn(maxrss),
+    cpu_seconds: figureIn(cpu),
+    requested_resources: requestedIn(requested),
     errors: errors
       .filter((error) => error.id === row.task_instance_id)
       .reverse()

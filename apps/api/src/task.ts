@@ -5,11 +5,16 @@
  *
  * Statements for 1,000 new tasks with arguments and no attributes: see `task.db.spec.ts`, which holds the numbers.
  */
-import type { registerTasks, ReplyOf, RequestOf, TaskToRegister } from '@jobmon/contracts';
-import type { Dialect, Procedure } from '@jobmon/entities';
+import {
+  DEFAULT_RESOURCE_SCALES,
+  type registerTasks,
+  type ReplyOf,
+  type RequestOf,
+  type TaskToRegister,
+} from '@jobmon/contracts';
+import { identityOf, type Dialect, type Procedure } from '@jobmon/entities';
 import { queuesOf } from './cluster';
 import type { Room } from './context';
-import { identityOf } from './identity';
 import { idsOfNames } from './named-row';
 import { insertArgs, insertNodes } from './node';
 import { piecesOf } from './pieces';
@@ -21,13 +26,20 @@ import { lockWorkflow, readWorkflow } from './workflow';
 type Request = RequestOf<typeof registerTasks>;
 type Reply = ReplyOf<typeof registerTasks>;
 
+/** What a task takes over from its position in the request's resources. */
+interface ResourcesOfTask {
+  readonly task_resources_id: number;
+  readonly resource_scales: string;
+  readonly fallback_queues: string;
+}
+
 /** Rows that the tasks of one request share. */
 interface Shared {
   readonly templates: Templates;
   /** Template version to array. */
   readonly arrays: ReadonlyMap<number, number>;
-  /** Position in the request's resources to row. */
-  readonly resources: readonly number[];
+  /** By position in the request's resources. */
+  readonly resources: readonly ResourcesOfTask[];
   readonly attribute_types: ReadonlyMap<string, number>;
 }
 
@@ -38,12 +50,12 @@ export async function bindTasks(room: Room, { workflow_id, resources, tasks }: R
   const workflow = await readWorkflow(database, workflow_id);
   const templates = await readTemplates(database, tasks);
   checkTasks(tasks, templates, resources.length);
-  const queues = await queuesOf(database, resources, (position) =>
+  const tasksOf = (position: number): string[] =>
     tasks
       .filter((task) => task.resources === position)
       .slice(0, 10)
-      .map((task) => task.name),
-  );
+      .map((task) => task.name);
+  const queues = await queuesOf(database, resources, tasksOf);
   const pieces = piecesOf(database, tasks);
   const isSubmitted = workflow.created_date !== null;
   for (const piece of pieces) {
@@ -54,7 +66,11 @@ export async function bindTasks(room: Room, { workflow_id, resources, tasks }: R
     return {
       templates,
       arrays: yield* arrayIds(dialect, workflow_id, templates),
-      resources: yield* resourcesIds(dialect, resources, queues),
+      resources: (yield* resourcesIds(dialect, resources, queues)).map((task_resources_id, at) => ({
+        task_resources_id,
+        resource_scales: JSON.stringify(resources[at]?.resource_scales ?? DEFAULT_RESOURCE_SCALES),
+        fallback_queues: JSON.stringify(resources[at]?.fallback_queues ?? []),
+      })),
       attribute_types: yield* idsOfNames(dialect, 'task_attribute_type', attributeNames(tasks)),
     };
   });
@@ -187,10 +203,8 @@ function* makeTasks(
     array_id: shared.arrays.get(task.task_template_version_id) as number,
     name: task.name,
     command: task.command,
-    task_resources_id: shared.resources[task.resources] as number,
+    ...(shared.resources[task.resources] as ResourcesOfTask),
     max_attempts: task.max_attempts,
-    resource_scales: '{}',
-    fallback_queues: '[]',
     identity: identityOf(workflow_id, node_id as number, task.task_args_hash),
   }));
   const ids = yield* insertTasks(dialect, workflow_id, rows);

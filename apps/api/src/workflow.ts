@@ -7,10 +7,9 @@ import {
   type RequestOf,
   type WorkflowStatus,
 } from '@jobmon/contracts';
-import type { Database, Dialect, Procedure } from '@jobmon/entities';
+import { identityOf, type Database, type Dialect, type Procedure } from '@jobmon/entities';
 import { checkText } from './column-limit';
 import type { Room } from './context';
-import { identityOf } from './identity';
 import { idsOfNames } from './named-row';
 
 type Request = RequestOf<typeof registerWorkflow>;

@@ -219,8 +219,9 @@ function applyAttempt(transition: Transition, instance: LockedInstance, report: 
     ...endFields(report),
     process_group_id: report.process_group_id,
     exit_code: report.exit_code,
-    wallclock:
-      report.wallclock_seconds === null || report.wallclock_seconds === undefined ? null : String(report.wallclock_seconds),
+    wallclock: figure(report.wallclock_seconds),
+    maxrss: figure(report.max_rss_bytes),
+    cpu: figure(report.cpu_seconds),
   });
   if (to === 'R') store(instance, { is_started: 1 });
   const description = report.error_description;
@@ -228,6 +229,10 @@ function applyAttempt(transition: Transition, instance: LockedInstance, report: 
     transition.addError({ task_instance_id: instance.id, description, is_new: 1 });
   }
 }
+
+/** Figures of usage are kept as text. */
+const figure = (value: number | null | undefined): string | null =>
+  value === null || value === undefined ? null : String(value);
 
 /** What E19's answer tells of the task besides the status. */
 interface Command {

@@ -63,6 +63,8 @@ export interface AttemptFields {
   stderr_log?: string | null;
   exit_code?: number | null;
   wallclock?: string | null;
+  maxrss?: string | null;
+  cpu?: string | null;
   agent_id?: number;
   /** The deadline becomes the database's now plus this. */
   report_by_seconds?: number;
@@ -80,6 +82,8 @@ const FIELD_TYPES: Readonly<Record<keyof AttemptFields, 'int' | 'text'>> = {
   stderr_log: 'text',
   exit_code: 'int',
   wallclock: 'text',
+  maxrss: 'text',
+  cpu: 'text',
   agent_id: 'int',
   report_by_seconds: 'int',
   is_started: 'int',

@@ -6,6 +6,7 @@ export * from './id';
 export * from './machine';
 export * from './operation';
 export * from './operations';
+export * from './resources';
 export * from './task';
 export * from './task-instance';
 export * from './tool';

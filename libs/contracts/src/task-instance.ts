@@ -216,8 +216,12 @@ export const AttemptReport = z.object({
   stderr: Path,
   stdout_log: LogTail,
   stderr_log: LogTail,
-  /** Seconds from start to end of the command, as text in the database. */
+  /** Seconds from start to end of the command, as text in the database; so are the two figures below. */
   wallclock_seconds: z.number().nonnegative().nullish(),
+  /** Most memory that the command's processes held at one time, in bytes. */
+  max_rss_bytes: z.number().int().nonnegative().nullish(),
+  /** Time on a processor of all of them, user and system together, in seconds. */
+  cpu_seconds: z.number().nonnegative().nullish(),
 });
 export type AttemptReport = z.output<typeof AttemptReport>;
 

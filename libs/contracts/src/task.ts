@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { DateText, HashDigits, Id } from './id';
 import { machine } from './machine';
 import { event, operation } from './operation';
+import { FallbackQueues, RequestedResources, ResourceScales } from './resources';
 
 export const TaskStatus = {
   REGISTERING: 'G',
@@ -84,8 +85,10 @@ export const ResourcesToRegister = z.object({
   cluster: z.string().min(1).max(255),
   /** The cluster's default queue when absent. */
   queue: z.string().min(1).max(255).optional(),
-  /** `cores`, `memory` (GiB), `runtime` (seconds), `stdout` and `stderr` (folders), and what the plug-in knows. */
-  requested: z.record(z.string(), z.unknown()),
+  requested: RequestedResources,
+  /** `DEFAULT_RESOURCE_SCALES` when absent; an empty map lets nothing grow. */
+  resource_scales: ResourceScales.optional(),
+  fallback_queues: FallbackQueues.optional(),
 });
 export type ResourcesToRegister = z.output<typeof ResourcesToRegister>;
 
@@ -174,6 +177,13 @@ export const TaskInstanceView = z.object({
   submitted_date: DateText.nullable(),
   status_date: DateText.nullable(),
   wallclock_seconds: z.number().nullable(),
+  /** Most memory that its processes held at one time, in bytes; null when nobody measured it. */
+  max_rss_bytes: z.number().nullable(),
+  /** Time on a processor of all its processes, user and system together, in seconds. */
+  cpu_seconds: z.number().nullable(),
+  /** What this attempt asked for: a retry after RESOURCE_ERROR asks for more than the task did. */
+  requested_resources: z.record(z.string(), z.unknown()),
+  queue: z.string().nullable(),
   /** Files of the whole output, on the machine `nodename`. */
   stdout: z.string().nullable(),
   stderr: z.string().nullable(),

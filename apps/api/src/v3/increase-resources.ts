@@ -4,13 +4,19 @@
  * Rows of resources never change: a result is found or made, and the task points to it.
  */
 import type { increaseResources, ReplyOf, RequestOf } from '@jobmon/contracts';
-import { idList, updateRows, type Database, type Procedure } from '@jobmon/entities';
-import { canonicalJson } from '../column-limit';
+import {
+  canonicalJson,
+  idList,
+  idsOfResources,
+  updateRows,
+  valueOf,
+  type Database,
+  type Procedure,
+  type ResourcesRow,
+} from '@jobmon/entities';
 import type { Room } from '../context';
-import { idsOfResources, type ResourcesRow } from '../task-group';
 import { lockWorkflow } from '../workflow';
 import { requireRows } from './known';
-import { valueOf } from './python-literal';
 import { isServerDriven } from './server-driven';
 
 type Reply = ReplyOf<typeof increaseResources>;

@@ -1,7 +1,7 @@
 /** What this house writes in Python's notation, Python reads, and the other way round: any value, with Python itself where it is there. */
 import { spawnSync } from 'node:child_process';
 import fc from 'fast-check';
-import { literalOf, valueOf } from './python-literal';
+import { literalOf, valueOf } from '@jobmon/entities';
 
 const RUNS = 500;
 const hasPython = spawnSync('python3', ['-c', 'import ast, json']).status === 0;

@@ -5,10 +5,9 @@
  * Statements of a request: see `task-bind.db.spec.ts`, which holds the numbers.
  */
 import { resetTasks, type bindTasksOfClient, type Driver, JobmonError, type ReplyOf, type RequestOf } from '@jobmon/contracts';
-import { updateRows, type Database, type Dialect, type Procedure } from '@jobmon/entities';
+import { identityOf, updateRows, type Database, type Dialect, type Procedure } from '@jobmon/entities';
 import { checkText } from '../column-limit';
 import type { Call, Room } from '../context';
-import { identityOf } from '../identity';
 import { piecesOf } from '../pieces';
 import { insertTasks, type TaskRow } from '../task-row';
 import { lockWorkflow } from '../workflow';

@@ -1,10 +1,9 @@
 /** Requested resources: E16 and E35. */
 import { bindTaskResources, getTaskResources, JobmonError, type ReplyOf, type RequestOf } from '@jobmon/contracts';
-import type { Procedure, StatementResult } from '@jobmon/entities';
-import { canonicalJson, checkText } from '../column-limit';
+import { canonicalJson, valueOf, type Procedure, type StatementResult } from '@jobmon/entities';
+import { checkText } from '../column-limit';
 import type { Room } from '../context';
 import type { Register } from '../handlers';
-import { valueOf } from './python-literal';
 
 export function registerTaskResources(answer: Register): void {
   answer(bindTaskResources, makeResources);

@@ -1,5 +1,5 @@
 /** Stored values as the inspection routes show them. */
-import { valueOf } from './python-literal';
+import { valueOf } from '@jobmon/entities';
 
 /** A stored date, `YYYY-MM-DD HH:MM:SS`, with the letter T in its middle. */
 export function isoDate(date: string | null): string | null {

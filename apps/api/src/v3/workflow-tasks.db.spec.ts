@@ -1,7 +1,7 @@
 /** What a swarm reads of a workflow's tasks, and what a resume asks of them. */
+import { valueOf } from '@jobmon/entities';
 import { describeOnDatabases, insertWorkflow, type InsertedWorkflow, type WorkflowToInsert } from '@jobmon/testkit';
 import { call, serve, type Answered, type Served } from '../../test/serve';
-import { valueOf } from './python-literal';
 
 const DATE = /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$/;
 /** A clock that stands still would hide what these tests look for, so dates are given as seconds back from now. */

@@ -10,14 +10,13 @@ import {
   type ReplyOf,
   type RequestOf,
 } from '@jobmon/contracts';
-import { idList, type Database } from '@jobmon/entities';
+import { idList, literalOf, valueOf, type Database } from '@jobmon/entities';
 import type { Room } from '../context';
 import { idsIn } from '../dag';
 import type { Register } from '../handlers';
 import { idsAfter } from '../task-view';
 import { increase } from './increase-resources';
 import { requireRows } from './known';
-import { literalOf, valueOf } from './python-literal';
 import { findStatusUpdates } from './task-sync';
 
 /** Rows read at one time: on SQLite a read stops the event loop (design, section 4). */
