@@ -6,7 +6,7 @@ import { TaskInstanceStatusRow, TaskResourcesType, TaskStatusRow, WorkflowRunSta
 import { Task, TaskArg, TaskAttribute, TaskAttributeType, TaskResources, TaskStatusCount } from './task';
 import { TaskInstance, TaskInstanceErrorLog, TaskInstanceHistory } from './task-instance';
 import { Arg, ArgType, TaskTemplate, TaskTemplateVersion, TemplateArgMap } from './task-template';
-import { Tool, ToolVersion } from './tool';
+import { Tool, ToolFirstVersion, ToolVersion } from './tool';
 import { Workflow, WorkflowAttribute, WorkflowAttributeType, WorkflowCommand, WorkflowEvent } from './workflow';
 import { WorkflowRun } from './workflow-run';
 
@@ -46,6 +46,13 @@ export const SHARED_ENTITIES = [
 ] as const;
 
 /** The tables that only this system has. */
-export const OWN_ENTITIES = [TaskInstanceHistory, TaskStatusCount, Agent, WorkflowCommand, WorkflowEvent] as const;
+export const OWN_ENTITIES = [
+  TaskInstanceHistory,
+  TaskStatusCount,
+  Agent,
+  WorkflowCommand,
+  WorkflowEvent,
+  ToolFirstVersion,
+] as const;
 
 export const ENTITIES = [...SHARED_ENTITIES, ...OWN_ENTITIES] as const;

@@ -3,6 +3,7 @@ import { describeOnDatabaseKinds, describeOnDatabases, insertWorkflow, makePytho
 import { pino } from 'pino';
 import { isDuplicateKey, openDatabase, type Database } from './index';
 import { ENTITIES, OWN_ENTITIES, SHARED_ENTITIES } from './entities';
+import { MIGRATIONS } from './schema';
 
 const log = pino({ level: 'silent' });
 
@@ -13,7 +14,7 @@ describeOnDatabases('the schema', (database) => {
   });
 
   it('has the 31 shared tables and ours, and every status of the machines in its table', async () => {
-    expect([SHARED_ENTITIES.length, OWN_ENTITIES.length]).toEqual([31, 5]);
+    expect([SHARED_ENTITIES.length, OWN_ENTITIES.length]).toEqual([31, 6]);
     for (const entity of ENTITIES) await database().dataSource.getRepository(entity).find({ take: 1 });
     for (const machine of [taskMachine, taskInstanceMachine, workflowMachine, workflowRunMachine]) {
       const rows = await database().read(`SELECT id, label, description FROM ${machine.name}_status ORDER BY id`);
@@ -137,7 +138,7 @@ describeOnDatabaseKinds('a database of the Python server', (kind) => {
     await makePythonDatabase(place.url);
     await (await openDatabase({ url: place.url, log })).close();
     database = await openDatabase({ url: place.url, log });
-    expect(await database.read('SELECT COUNT(*) AS n FROM migrations')).toEqual([{ n: 3 }]);
+    expect(await database.read('SELECT COUNT(*) AS n FROM migrations')).toEqual([{ n: MIGRATIONS.length }]);
   });
 
   if (kind.name === 'mariadb') {

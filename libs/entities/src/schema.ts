@@ -4,9 +4,15 @@ import type { DataSource } from 'typeorm';
 import { Schema1763800000001 } from './migrations/0001-schema';
 import { WorkflowCommand1763900000002 } from './migrations/0002-workflow-command';
 import { WorkflowEvent1763900000003 } from './migrations/0003-workflow-event';
+import { ToolFirstVersion1763900000005 } from './migrations/0005-tool-first-version';
 
 /** The migration chain, oldest first. The schema's version is the number of its entries that have run. */
-export const MIGRATIONS = [Schema1763800000001, WorkflowCommand1763900000002, WorkflowEvent1763900000003] as const;
+export const MIGRATIONS = [
+  Schema1763800000001,
+  WorkflowCommand1763900000002,
+  WorkflowEvent1763900000003,
+  ToolFirstVersion1763900000005,
+] as const;
 
 const MIGRATION_NAMES: readonly string[] = MIGRATIONS.map((migration) => new migration().name);
 

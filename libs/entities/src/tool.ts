@@ -1,6 +1,6 @@
 /** Tools: what a workflow belongs to. */
 import { Entity, Index } from 'typeorm';
-import { Id, Int, Varchar } from './columns';
+import { DateTime, Id, Int, IntKey, Varchar } from './columns';
 
 @Entity('tool')
 @Index('uc_tool_name', ['name'], { unique: true })
@@ -16,4 +16,16 @@ export class Tool {
 export class ToolVersion {
   @Id() id: number;
   @Int() tool_id: number;
+}
+
+/**
+ * Ours. A tool whose first version is being made: how many callers of the Python protocol were told that it has none (E37) and have not
+ * asked for one since (E39). They are given one version together. No row is the rule.
+ */
+@Entity('tool_first_version')
+export class ToolFirstVersion {
+  @IntKey() tool_id: number;
+  @Int() callers: number;
+  /** When the last of them was told. */
+  @DateTime() told_date: string;
 }

@@ -55,6 +55,19 @@ describe('the recorder', () => {
     ]);
   });
 
+  it('holds answers of an operation until as many callers have one as are to meet', async () => {
+    recorder.meet('S2', 2);
+    let answered = 0;
+    const ask = (): Promise<void> => fetch(`${recorder.url}/api/v3/time`).then(() => void (answered += 1));
+    const first = ask();
+    await fetch(`${recorder.url}/api/v3/workflow/7`);
+    while (recorder.of('S2').length < 1) await new Promise((resolve) => setTimeout(resolve, 2));
+    expect(answered).toBe(0);
+    await Promise.all([first, ask()]);
+    await ask();
+    expect(answered).toBe(3);
+  });
+
   it('hangs up on its caller when the house is away, and writes that down as no answer', async () => {
     house.closeAllConnections();
     await new Promise((resolve) => house.close(resolve));

@@ -49,6 +49,8 @@ export class WireRecorder {
   /** Connections are kept towards the house only: towards the callers the proxy does as the house would. */
   readonly #agent = new Agent({ keepAlive: true, maxSockets: 256 });
   readonly #server: Server;
+  /** What to do before an answer of an operation is passed on, by its protocol number. */
+  readonly #meetings = new Map<string, () => Promise<void>>();
 
   private constructor(readonly target: string) {
     this.#server = createServer((incoming, outgoing) => void this.#pass(incoming, outgoing));
@@ -71,6 +73,21 @@ export class WireRecorder {
     return this.exchanges.filter(({ operation }) => operation.startsWith(`${protocol} `));
   }
 
+  /**
+   * Holds the first answers of an operation back until there is one for so many callers, so that what callers do at one time is sure to
+   * be done at one time.
+   */
+  meet(protocol: string, callers: number): void {
+    let missing = callers;
+    let open = (): void => undefined;
+    const all = new Promise<void>((resolve) => (open = resolve));
+    this.#meetings.set(protocol, () => {
+      missing -= 1;
+      if (missing === 0) open();
+      return all;
+    });
+  }
+
   async stop(): Promise<void> {
     const closed = new Promise((resolve) => this.#server.close(resolve));
     this.#server.closeAllConnections();
@@ -90,6 +107,7 @@ export class WireRecorder {
       const bytes = await collect(answer);
       const text = answer.headers['content-encoding'] === 'gzip' ? gunzipSync(bytes) : bytes;
       this.exchanges.push({ ...known, request: body.toString(), status: answer.statusCode ?? 0, answer: text.toString() });
+      await this.#meetings.get(known.operation.split(' ')[0]!)?.();
       outgoing.writeHead(answer.statusCode ?? 502, headersOf(answer)).end(bytes);
     } catch {
       this.exchanges.push({ ...known, request: body?.toString() ?? '', status: 0, answer: '' });

@@ -56,6 +56,29 @@ describeOnDatabases('tools of the Python protocol', (database) => {
     expect([listed.status, listed.json]).toEqual([200, { tool_versions: versions }]);
   });
 
+  it('E39 gives as many callers as E37 told of no version the same first one, and everybody else a new one', async () => {
+    const [tool_id] = (await post('/tool', { name: 'started at one time' })).json.tool;
+    const told = await Promise.all(Array.from({ length: 8 }, () => get(`/tool/${tool_id}/tool_versions`)));
+    expect(told.map(({ json }) => json)).toEqual(told.map(() => ({ tool_versions: [] })));
+    const made = await Promise.all(told.map(() => post('/tool_version', { tool_id })));
+    expect(new Set(made.map(({ status, text }) => `${status} ${text}`)).size).toBe(1);
+    const first = made[0]!.json.tool_version;
+    const second = (await post('/tool_version', { tool_id })).json.tool_version;
+    expect(second[0]).toBeGreaterThan(first[0]);
+    expect((await get(`/tool/${tool_id}/tool_versions`)).json).toEqual({ tool_versions: [first, second] });
+    expect(await database().read('SELECT * FROM tool_first_version WHERE tool_id = ?', [tool_id])).toEqual([]);
+  });
+
+  it('E39 does not wait for a caller that was told so a minute ago and never asked', async () => {
+    const [tool_id] = (await post('/tool', { name: 'given up' })).json.tool;
+    for (let caller = 0; caller < 2; caller++) await get(`/tool/${tool_id}/tool_versions`);
+    const first = (await post('/tool_version', { tool_id })).json.tool_version;
+    await write(`UPDATE tool_first_version SET told_date = '2026-01-01 00:00:00' WHERE tool_id = ?`, tool_id);
+    const second = (await post('/tool_version', { tool_id })).json.tool_version;
+    expect(second[0]).toBeGreaterThan(first[0]);
+    expect(await database().read('SELECT * FROM tool_first_version WHERE tool_id = ?', [tool_id])).toEqual([]);
+  });
+
   it('E37 answers no versions of an unknown tool, E39 does not know it', async () => {
     expect((await get('/tool/99999/tool_versions')).json).toEqual({ tool_versions: [] });
     const refused = await post('/tool_version', { tool_id: 99_999 });

@@ -9,7 +9,7 @@ import {
   type ReplyOf,
   type RequestOf,
 } from '@jobmon/contracts';
-import type { Database, Procedure, StatementResult } from '@jobmon/entities';
+import type { Database, Dialect, Procedure } from '@jobmon/entities';
 import { checkText } from '../column-limit';
 import type { Room } from '../context';
 import type { Register } from '../handlers';
@@ -36,13 +36,39 @@ async function findOrMakeTool({ database }: Room, { name }: RequestOf<typeof bin
   return { tool: [tool.id, tool.name] };
 }
 
+/**
+ * Scripts that start at one time find a new tool without versions, all of them, and each then asks for one. Were each given its own, they
+ * would run as different workflows. So whoever is told here that there is none is counted, and so many requests for a version that
+ * follow (E39) are answered by one. Nothing in a request tells one caller from another, hence the number. It stands in the
+ * database, since the next request may reach another process; it is written for a tool without versions only: once or twice in its life.
+ */
+const ASKS_WITHIN_SECONDS = 60;
+
 /** E37. */
 async function findVersions(
   { database }: Room,
   { tool_id }: RequestOf<typeof listToolVersions>,
 ): Promise<ReplyOf<typeof listToolVersions>> {
-  const rows = await database.read<{ id: number }>('SELECT id FROM tool_version WHERE tool_id = ? ORDER BY id', [tool_id]);
-  return { tool_versions: rows.map(({ id }) => [id, tool_id]) };
+  const versions = { sql: 'SELECT id FROM tool_version WHERE tool_id = ? ORDER BY id', params: [tool_id] };
+  const answer = (rows: readonly { id: number }[]): ReplyOf<typeof listToolVersions> => ({
+    tool_versions: rows.map(({ id }) => [id, tool_id]),
+  });
+  const standing = await database.read<{ id: number }>(versions.sql, versions.params);
+  if (standing.length > 0) return answer(standing);
+  const { dialect } = database;
+  return database.write({ label: 'tool_version.none' }, function* (): Procedure<ReplyOf<typeof listToolVersions>> {
+    if (!(yield* lockTool(dialect, tool_id))) return answer([]);
+    const { rows } = yield versions;
+    if (rows.length === 0) {
+      const callers = `callers = CASE WHEN told_date >= ${dialect.nowPlusSeconds} THEN callers + 1 ELSE 1 END`;
+      const again = dialect.onDuplicate(['tool_id'], `${callers}, told_date = ${dialect.now}`);
+      yield {
+        sql: `INSERT INTO tool_first_version (tool_id, callers, told_date) VALUES (?, 1, ${dialect.now}) ${again}`,
+        params: [tool_id, -ASKS_WITHIN_SECONDS],
+      };
+    }
+    return answer(rows);
+  });
 }
 
 /** E39. */
@@ -50,11 +76,40 @@ async function makeVersion(
   { database }: Room,
   { tool_id }: RequestOf<typeof addToolVersion>,
 ): Promise<ReplyOf<typeof addToolVersion>> {
-  const made = await database.write({ label: 'tool_version.add' }, function* (): Procedure<StatementResult> {
-    return yield { sql: 'INSERT INTO tool_version (tool_id) SELECT id FROM tool WHERE id = ?', params: [tool_id] };
+  const { dialect } = database;
+  return database.write({ label: 'tool_version.add' }, function* (): Procedure<ReplyOf<typeof addToolVersion>> {
+    if (!(yield* lockTool(dialect, tool_id))) throw new JobmonError('NOT_FOUND', `there is no tool ${tool_id}`);
+    const isCounted = yield* countDown(dialect, tool_id);
+    const { rows } = yield { sql: 'SELECT MIN(id) AS id FROM tool_version WHERE tool_id = ?', params: [tool_id] };
+    const first = (rows[0] as { id: number | null }).id;
+    if (isCounted && first !== null) return { tool_version: [first, tool_id] };
+    const { insert_id } = yield { sql: 'INSERT INTO tool_version (tool_id) VALUES (?)', params: [tool_id] };
+    return { tool_version: [insert_id, tool_id] };
   });
-  if (made.affected === 0) throw new JobmonError('NOT_FOUND', `there is no tool ${tool_id}`);
-  return { tool_version: [made.insert_id, tool_id] };
+}
+
+/** Whether the tool exists; its row is locked then. */
+function* lockTool(dialect: Dialect, tool_id: number): Procedure<boolean> {
+  const { rows } = yield { sql: `SELECT id FROM tool WHERE id = ?${dialect.forUpdate}`, params: [tool_id] };
+  return rows.length > 0;
+}
+
+/** Whether a request for a version comes from one of those who were told that there is none; there is one of them less then. */
+function* countDown(dialect: Dialect, tool_id: number): Procedure<boolean> {
+  const { rows } = yield {
+    sql: `SELECT callers, told_date >= ${dialect.nowPlusSeconds} AS is_recent FROM tool_first_version WHERE tool_id = ?`,
+    params: [-ASKS_WITHIN_SECONDS, tool_id],
+  };
+  const [told] = rows as { callers: number; is_recent: number }[];
+  if (told === undefined) return false;
+  const isLast = told.callers === 1 || told.is_recent === 0;
+  yield {
+    sql: isLast
+      ? 'DELETE FROM tool_first_version WHERE tool_id = ?'
+      : 'UPDATE tool_first_version SET callers = callers - 1 WHERE tool_id = ?',
+    params: [tool_id],
+  };
+  return told.is_recent === 1;
 }
 
 /** E40. */

@@ -19,6 +19,7 @@ def parse_args():
     parser = argparse.ArgumentParser()
     parser.add_argument("--workflow-args", default="")
     parser.add_argument("--cluster", default="sequential")
+    parser.add_argument("--tool", default="diary")
     parser.add_argument("--template", default="note")
     parser.add_argument("--tier", action="append", nargs="+", required=True)
     parser.add_argument("--count", type=int, default=1)
@@ -88,7 +89,7 @@ def build(args):
 
 
 args = parse_args()
-tool = Tool("diary")
+tool = Tool(args.tool)
 workflow = build(args)
 status = workflow.run(
     fail_fast=args.fail_fast,

@@ -106,21 +106,6 @@ async function statement<Row>(url: string, sql: string): Promise<Row[]> {
   }
 }
 
-/**
- * The tool of the scripts, with a version. Scripts that find a tool without one each make their own, and what they run then are
- * different workflows: so it is with this protocol when the first starts of all are at once.
- */
-async function makeTool(url: string): Promise<void> {
-  const post = (route: string, body: unknown): Promise<Response> =>
-    fetch(`${url}/api/v3${route}`, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify(body),
-    });
-  const { tool } = (await (await post('/tool', { name: 'diary' })).json()) as { tool: [number, string] };
-  await post('/tool_version', { tool_id: tool[0] });
-}
-
 export class Stage {
   /** What every story that was played took, by its title. */
   readonly played = new Map<string, { readonly exchanges: readonly Exchange[]; readonly seconds: number }>();
@@ -139,7 +124,6 @@ export class Stage {
     const place = await kind.place();
     const house = await HouseProcess.start(user, ['--port', '0', '--db', place.url]);
     for (const sql of METERED) await statement(place.url, sql);
-    await makeTool(house.url!);
     return new Stage(user, house, place, programs);
   }
 

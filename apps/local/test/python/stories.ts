@@ -321,9 +321,11 @@ async function lettersOf(scene: Scene, args: string): Promise<string> {
 }
 
 const startedTwice: Story = {
-  title: 'one script started three times at once: one run, each command once',
+  title: 'one script with a tool that is new, started three times at once: one run, each command once',
   tell: async (scene) => {
     const args = [
+      '--tool',
+      'a new one',
       '--workflow-args',
       'started_twice',
       '--cluster',
@@ -335,6 +337,7 @@ const startedTwice: Story = {
       '--tier',
       'last',
     ];
+    scene.recorder.meet('E37', 3);
     const ends = await Promise.all([1, 2, 3].map(() => scene.flow(args).ended));
     const good = ends.filter(({ code }) => code === 0);
     equal(good.length, 1, ends.map(({ stderr }) => stderr.slice(-600)).join('\n'));
@@ -342,6 +345,9 @@ const startedTwice: Story = {
     equal(result.status, 'D');
     ranOnce(scene, [...numbered('t', 3), 'last']);
     deepEqual(await standing(scene, result.workflow_id), { workflow: 'D', runs: 'D' });
+    deepEqual(new Set(scene.recorder.of('E37').map(({ answer }) => answer)), new Set(['{"tool_versions":[]}']));
+    const versions = `SELECT v.id FROM tool_version v JOIN tool ON tool.id = v.tool_id WHERE tool.name = 'a new one'`;
+    equal((await scene.query(versions)).length, 1);
   },
 };
 

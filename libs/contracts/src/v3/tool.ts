@@ -15,7 +15,10 @@ export const bindTool = operation({
   reply: z.object({ tool: z.tuple([z.number().int(), z.string()]) }),
 });
 
-/** E37. Ascending by id: clients take the last one for the newest. None for a tool that does not exist. */
+/**
+ * E37. Ascending by id: clients take the last one for the newest. None for a tool that does not exist. Whoever is told that a tool has
+ * none is expected to ask for one (E39), see there.
+ */
 export const listToolVersions = operation({
   protocol: 'E37',
   name: 'tool.list_versions',
@@ -27,7 +30,10 @@ export const listToolVersions = operation({
   reply: z.object({ tool_versions: z.array(z.tuple([z.number().int(), z.number().int()])) }),
 });
 
-/** E39. Each call makes another version, by contract; a repeat does no harm. NOT_FOUND for an unknown tool. */
+/**
+ * E39. Each call makes another version, by contract; a repeat does no harm. But several callers that found no version (E37) within a
+ * minute, each making the first one, are given the same: as many calls as were told so. NOT_FOUND for an unknown tool.
+ */
 export const addToolVersion = operation({
   protocol: 'E39',
   name: 'tool_version.add',
