@@ -236,7 +236,7 @@ export const PHASES: readonly Phase[] = [
     prove: (place) => expectCount(place, `SELECT COUNT(*) FROM task WHERE LENGTH(command) = ${LONG_COMMAND}`, 5 * LONG_COMMANDS),
   },
   {
-    name: 'a body of 32 MiB that holds 100,000 tasks (E13)',
+    name: 'a body of 27 MB that holds 100,000 tasks (E13)',
     async run(place, caller) {
       const body = tasksBody(place, 100_000, 130, 'many');
       await caller.json('PUT', '/task/bind_tasks_no_args', body);
