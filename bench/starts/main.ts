@@ -54,13 +54,14 @@ function prepare(folder: string, how: keyof typeof COMPLETE): void {
 }
 
 /** The plug-in, with all its folders, checks and reports. Answers the main thread's milliseconds for each command. */
-async function byPlugIn(folder: string, slots: number): Promise<number> {
+async function byPlugIn(folder: string, cores: number): Promise<number> {
   let ended = 0;
   const before = process.cpuUsage();
   await new Promise<void>((resolve) => {
     const cluster = openCluster('multiprocess', {
       state_directory: join(folder, 'state'),
-      slots,
+      cores,
+      memory_gib: 1,
       onReport: ({ task_instance_id, status }) => {
         if (status === 'R') return;
         cluster.forget(task_instance_id);

@@ -19,6 +19,7 @@
  * the server gives them to others when the whole of it has passed (design rule 5.11). Commands report into the outbox whatever
  * the mode; nothing is leased while it is full, and a report leaves it only when the server has answered it in the same term.
  */
+import { totalmem } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { clearLeftovers, KILL_GRACE_MS, openCluster, type Cluster } from '@jobmon/cluster';
 import { Connection } from '@jobmon/client';
@@ -118,7 +119,7 @@ export class Agent {
     this.releaseFolder = holdStateDirectory(state_directory);
     for (const [name, type] of Object.entries(clusters)) {
       const onReport = (report: AttemptReport) => this.onReport(report);
-      this.clusters.set(name, openCluster(type, { state_directory, slots: cores, onReport }));
+      this.clusters.set(name, openCluster(type, { state_directory, cores, memory_gib: totalmem() / 2 ** 30, onReport }));
     }
     this.loop = this.run().catch((error: unknown) => log.error({ error }, 'the agent has stopped by a defect of its own'));
   }
@@ -247,7 +248,7 @@ export class Agent {
     while (!signal.aborted) {
       const wanted: Record<string, number> = {};
       for (const [name, cluster] of this.clusters) {
-        const room = Math.min(cluster.free(), WANTED_MAX);
+        const room = Math.min(cluster.room().slots, WANTED_MAX);
         if (room > 0 && !asked.has(name) && !this.outbox.isFull) wanted[name] = room;
       }
       const names = Object.keys(wanted);

@@ -25,13 +25,13 @@ const PROGRAM = `
   for (const assignment of assignments) cluster.start(assignment);
 `;
 
-function startProcess(slots: number, assignments: unknown[]): ChildProcess {
+function startProcess(cores: number, assignments: unknown[]): ChildProcess {
   const program = join(bench.folder, 'program.cjs');
   const stdin = { contents: PROGRAM, resolveDir: __dirname, loader: 'ts' as const };
   const tsconfig = resolve(__dirname, '../../../tsconfig.base.json');
   buildSync({ stdin, outfile: program, bundle: true, platform: 'node', format: 'cjs', tsconfig });
   const input = join(bench.folder, 'input.json');
-  writeFileSync(input, JSON.stringify({ settings: { ...bench.settings, slots }, assignments }));
+  writeFileSync(input, JSON.stringify({ settings: { ...bench.settings, cores }, assignments }));
   return spawn(process.execPath, [program, input], { stdio: ['ignore', 'pipe', 'inherit'] });
 }
 
@@ -57,7 +57,7 @@ it('runs each of 50 commands exactly once and knows every exit code', async () =
   expect(found).toContain('unclaimed');
   expect(found.filter((is) => is === 'ended').length).toBeGreaterThanOrEqual(20);
 
-  const cluster = bench.open('multiprocess', { slots: 8 });
+  const cluster = bench.open('multiprocess', { cores: 8 });
   for (const assignment of assignments) cluster.adopt(assignment);
   for (const id of ids) {
     expect(await bench.end(id)).toMatchObject({ status: id % 5 === 0 ? 'D' : 'E', exit_code: id % 5 });
@@ -65,7 +65,7 @@ it('runs each of 50 commands exactly once and knows every exit code', async () =
   const wanted = ids.flatMap((id) => [`start ${id}`, `end ${id}`]).sort();
   expect(diary().sort()).toEqual(wanted);
   expect(bench.reports.filter((report) => report.status !== 'R')).toHaveLength(50);
-  expect(cluster.free()).toBe(8);
+  expect(cluster.room()).toEqual(cluster.size);
 }, 60_000);
 
 it('kills what it adopted', async () => {
@@ -78,7 +78,7 @@ it('kills what it adopted', async () => {
   const cluster = bench.open('multiprocess');
   cluster.adopt({ ...assignment, status: 'R' });
   await bench.running(1);
-  expect(cluster.free()).toBe(3);
+  expect(cluster.room()).toMatchObject({ slots: 3, cores: 3 });
   cluster.kill(1);
   expect(await bench.end(1)).toMatchObject({ status: 'E', exit_code: 130 });
 });

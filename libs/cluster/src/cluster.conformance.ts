@@ -18,7 +18,8 @@ export class Bench {
   get settings(): ClusterSettings {
     return {
       state_directory: join(this.folder, 'state'),
-      slots: 4,
+      cores: 4,
+      memory_gib: 8,
       onReport: (report) => {
         this.reports.push(report);
         for (const listener of this.listeners) listener();
@@ -92,7 +93,8 @@ export function describeCluster(type: string): void {
     it('names its type and has room at first', () => {
       const cluster = bench.open(type);
       expect(cluster.type).toBe(type);
-      expect(cluster.free()).toBeGreaterThan(0);
+      expect(cluster.room()).toEqual(cluster.size);
+      expect(Math.min(...Object.values(cluster.size))).toBeGreaterThan(0);
     });
 
     it('tells nothing inside start, and then one end for each attempt, after at most one R', async () => {
@@ -109,13 +111,13 @@ export function describeCluster(type: string): void {
 
     it('counts what it holds, takes more than it has room for, and has all its room again in the end', async () => {
       const cluster = bench.open(type);
-      const room = cluster.free();
+      const room = cluster.room().slots;
       cluster.start(bench.assignment(1));
-      expect(cluster.free()).toBe(room - 1);
+      expect(cluster.room().slots).toBe(room - 1);
       for (let id = 2; id <= room + 3; id++) cluster.start(bench.assignment(id));
-      expect(cluster.free()).toBe(0);
+      expect(cluster.room().slots).toBe(0);
       for (let id = 1; id <= room + 3; id++) await bench.end(id);
-      expect(cluster.free()).toBe(room);
+      expect(cluster.room()).toEqual(cluster.size);
     });
 
     it('starts an attempt once, however often it is given', async () => {

@@ -3,7 +3,7 @@
  * (`cluster.conformance.ts`). A plug-in is given assignments and tells, by reports in the words of the wire, what becomes of
  * each; it knows nothing of servers, leases or heartbeats.
  */
-import type { Assignment, AttemptReport } from '@jobmon/contracts';
+import { neededRoom, type Assignment, type AttemptReport, type ClusterRoom } from '@jobmon/contracts';
 
 /** What a plug-in is made with. */
 export interface ClusterSettings {
@@ -12,8 +12,10 @@ export interface ClusterSettings {
    * It must lie on a disk of this machine, outlive the agent, and belong to one agent at a time.
    */
   readonly state_directory: string;
-  /** How many commands may run at once; `sequential` takes one whatever stands here. */
-  readonly slots: number;
+  /** Cores that commands may ask for together, a whole number. `sequential` runs one command at a time whatever stands here. */
+  readonly cores: number;
+  /** Memory that commands may ask for together, in GiB. */
+  readonly memory_gib: number;
   /**
    * Called for every change of an attempt: at most one R, then exactly one of D, E, U or W. An attempt that ends at once is
    * reported by its end alone. Called from the event loop, never inside `start`, `adopt` or `kill`; must not throw.
@@ -25,11 +27,13 @@ export interface ClusterSettings {
 export interface Cluster {
   /** The cluster type's name as the database spells it: `sequential`, `multiprocess`, `dummy`. */
   readonly type: string;
-  /** How many attempts can start now. May be 0 for long, never negative. */
-  free(): number;
+  /** The room while nothing runs. A task that asks for more is counted as asking for all of it: it runs alone. */
+  readonly size: ClusterRoom;
+  /** What can start now. May be 0 for long, never negative. */
+  room(): ClusterRoom;
   /**
    * Takes an attempt that was leased and never started. Never throws: what keeps the command from starting is reported as W.
-   * More than `free()` is taken too, and waits for its turn.
+   * More than there is room for is taken too, and waits for its turn; those that wait start in the order in which they came.
    */
   start(assignment: Assignment): void;
   /**
@@ -51,3 +55,9 @@ export interface Cluster {
 
 /** Time from SIGINT to SIGKILL in milliseconds (spec/state-machines.md, worker_node.command_interrupt_timeout). */
 export const KILL_GRACE_MS = 10_000;
+
+/** The room that an attempt takes on a cluster of this size. */
+export function roomOf({ requested_resources }: Assignment, size: ClusterRoom): Omit<ClusterRoom, 'slots'> {
+  const { cores, memory_gib } = neededRoom(requested_resources);
+  return { cores: Math.min(cores, size.cores), memory_gib: Math.min(memory_gib, size.memory_gib) };
+}

@@ -21,7 +21,7 @@ import { constants as fsConstants } from 'node:fs';
 import { access, mkdir, open, stat, statfs } from 'node:fs/promises';
 import { constants as osConstants } from 'node:os';
 import { dirname, join } from 'node:path';
-import type { Assignment, AttemptReport } from '@jobmon/contracts';
+import type { Assignment, AttemptReport, ClusterRoom } from '@jobmon/contracts';
 import {
   attemptsDirectory,
   identityOf,
@@ -36,7 +36,7 @@ import {
   type OutputPaths,
   type ProcessIdentity,
 } from './attempt-folder';
-import { KILL_GRACE_MS, type Cluster, type ClusterSettings } from './cluster';
+import { KILL_GRACE_MS, roomOf, type Cluster, type ClusterSettings } from './cluster';
 import { Launcher } from './launcher';
 import { outputPathsOf, readTail } from './output';
 
@@ -63,6 +63,8 @@ const CALLED_OFF = { status: 'E', error_description: 'ended by order before it s
 
 interface Held {
   readonly assignment: Assignment;
+  /** What it takes until its end is known. */
+  readonly takes: Omit<ClusterRoom, 'slots'>;
   state: 'waiting' | 'handed' | 'watched' | 'settling';
   /** When it came into its state, in milliseconds of `performance.now()`. */
   since: number;
@@ -73,6 +75,10 @@ interface Held {
 }
 
 export class Commands implements Cluster {
+  readonly size: ClusterRoom;
+  /** What all attempts take whose end is not known, and what those of them take that were given to a launcher. */
+  private readonly taken = new Sum();
+  private readonly active = new Sum();
   private readonly attempts: string;
   private readonly log: number;
   private readonly held = new Map<number, Held>();
@@ -92,6 +98,8 @@ export class Commands implements Cluster {
     readonly type: 'sequential' | 'multiprocess',
     private readonly settings: ClusterSettings,
   ) {
+    const { cores, memory_gib } = settings;
+    this.size = { slots: type === 'sequential' ? 1 : cores, cores, memory_gib };
     this.attempts = attemptsDirectory(settings.state_directory);
     mkdirSync(this.attempts, { recursive: true, mode: 0o700 });
     const log = join(settings.state_directory, 'launchers.log');
@@ -100,8 +108,14 @@ export class Commands implements Cluster {
     this.timer = setInterval(() => this.lookAround(), LOOK_INTERVAL_MS);
   }
 
-  free(): number {
-    return Math.max(0, this.settings.slots - (this.held.size - Math.min(this.settling, SETTLING_MAX)));
+  room(): ClusterRoom {
+    const cores = Math.max(0, this.size.cores - this.taken.cores);
+    const slots = this.size.slots - this.taken.count - Math.max(0, this.settling - SETTLING_MAX);
+    return {
+      slots: Math.max(0, Math.min(slots, cores)),
+      cores,
+      memory_gib: Math.max(0, this.size.memory_gib - this.taken.memory_gib),
+    };
   }
 
   start(assignment: Assignment): void {
@@ -167,13 +181,21 @@ export class Commands implements Cluster {
   }
 
   private hold(assignment: Assignment, state: Held['state']): Held {
-    const held: Held = { assignment, state, since: performance.now(), command: null, isKilled: false, killTimer: null };
+    const takes = roomOf(assignment, this.size);
+    const held: Held = { assignment, takes, state, since: performance.now(), command: null, isKilled: false, killTimer: null };
     this.held.set(assignment.task_instance_id, held);
+    this.taken.add(takes);
+    if (isActive(state)) this.active.add(takes);
     return held;
   }
 
   private move(held: Held, state: Held['state']): void {
-    if (state === 'settling') this.settling++;
+    if (isActive(held.state) && !isActive(state)) this.active.remove(held.takes);
+    if (!isActive(held.state) && isActive(state)) this.active.add(held.takes);
+    if (state === 'settling') {
+      this.settling++;
+      this.taken.remove(held.takes);
+    }
     held.state = state;
     held.since = performance.now();
   }
@@ -196,26 +218,30 @@ export class Commands implements Cluster {
     this.handOver();
   }
 
-  /** Gives ready attempts to idle launchers, and makes launchers up to one for each slot. */
+  /** Gives ready attempts to idle launchers, and makes launchers up to one for each slot. The first one is not passed by others. */
   private handOver(): void {
     if (this.isClosed) return;
-    while (this.ready.length > 0) {
-      const launcher = this.idleLauncher();
-      if (launcher === null) return;
-      const held = this.ready.shift();
-      if (held === undefined || held.state !== 'waiting') continue;
-      if (held.isKilled) {
-        this.settle(held, CALLED_OFF);
-        continue;
-      }
-      this.move(held, 'handed');
-      launcher.run(held.assignment.task_instance_id);
+    for (let held = this.ready[0]; held !== undefined; held = this.ready[0]) {
+      if (held.state === 'waiting' && !held.isKilled) {
+        const launcher = this.fits(held) ? this.idleLauncher() : null;
+        if (launcher === null) return;
+        this.move(held, 'handed');
+        launcher.run(held.assignment.task_instance_id);
+      } else if (held.state === 'waiting') this.settle(held, CALLED_OFF);
+      this.ready.shift();
     }
+  }
+
+  private fits({ takes }: Held): boolean {
+    const { active, size } = this;
+    if (active.count === 0) return true;
+    if (active.count >= size.slots || active.cores + takes.cores > size.cores) return false;
+    return active.memory_gib + takes.memory_gib <= size.memory_gib * (1 + ROUNDING);
   }
 
   private idleLauncher(): Launcher | null {
     for (const launcher of this.launchers) if (launcher.isIdle) return launcher;
-    if (this.launchers.size >= this.settings.slots) return null;
+    if (this.launchers.size >= this.size.slots) return null;
     const launcher = new Launcher(this.attempts, this.log, {
       onAnswer: (_, task_instance_id, exit_code) => this.onAnswer(task_instance_id, exit_code),
       onGone: (gone, running, reason) => this.onGone(gone, running, reason),
@@ -384,6 +410,30 @@ export class Commands implements Cluster {
     } catch {
       return false; // The disk refuses: nobody can claim it either, and the next look tries again.
     }
+  }
+}
+
+const isActive = (state: Held['state']): boolean => state === 'handed' || state === 'watched';
+
+/** Fractions of GiB do not add up exactly. */
+const ROUNDING = 1e-9;
+
+/** What some attempts take together. */
+class Sum {
+  count = 0;
+  cores = 0;
+  memory_gib = 0;
+
+  add({ cores, memory_gib }: Held['takes']): void {
+    this.count += 1;
+    this.cores += cores;
+    this.memory_gib += memory_gib;
+  }
+
+  remove({ cores, memory_gib }: Held['takes']): void {
+    this.count -= 1;
+    this.cores -= cores;
+    this.memory_gib = this.count === 0 ? 0 : this.memory_gib - memory_gib;
   }
 }
 

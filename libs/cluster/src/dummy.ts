@@ -1,16 +1,22 @@
 /** The plug-in that runs nothing: every attempt is reported as done in the next turn of the event loop. */
-import type { Assignment } from '@jobmon/contracts';
+import type { Assignment, ClusterRoom } from '@jobmon/contracts';
 import type { Cluster, ClusterSettings } from './cluster';
+
+/** Attempts that are taken at a time: nothing runs, so the bound only keeps the messages of one batch small. */
+const SLOTS = 1_000;
+/** More than anything asks for: cores and GiB. */
+const BEYOND_ALL = 1_000_000_000;
 
 export class Dummy implements Cluster {
   readonly type = 'dummy';
+  readonly size: ClusterRoom = { slots: SLOTS, cores: BEYOND_ALL, memory_gib: BEYOND_ALL };
   private readonly waiting = new Set<number>();
   private isClosed = false;
 
   constructor(private readonly settings: ClusterSettings) {}
 
-  free(): number {
-    return Math.max(0, this.settings.slots - this.waiting.size);
+  room(): ClusterRoom {
+    return { ...this.size, slots: Math.max(0, SLOTS - this.waiting.size) };
   }
 
   start(assignment: Assignment): void {

@@ -3,16 +3,13 @@ import type { Cluster, ClusterSettings } from './cluster';
 import { Commands } from './commands';
 import { Dummy } from './dummy';
 
-/** Attempts that `dummy` takes at a time: nothing runs, so the bound only keeps the messages of one batch small. */
-const DUMMY_SLOTS = 1_000;
-
 const PLUG_INS: Readonly<Record<string, (settings: ClusterSettings) => Cluster>> = {
   /** One command at a time. */
-  sequential: (settings) => new Commands('sequential', { ...settings, slots: 1 }),
-  /** As many commands at a time as there are slots: the cores that the agent was given. */
+  sequential: (settings) => new Commands('sequential', settings),
+  /** As many commands at a time as the cores and the memory allow that the agent was given. */
   multiprocess: (settings) => new Commands('multiprocess', settings),
   /** Runs nothing and reports success at once: for trying a workflow's shape. */
-  dummy: (settings) => new Dummy({ ...settings, slots: DUMMY_SLOTS }),
+  dummy: (settings) => new Dummy(settings),
 };
 
 /** Names of the cluster types that `openCluster` knows. */
