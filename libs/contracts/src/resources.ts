@@ -5,7 +5,7 @@
 import { z } from 'zod';
 
 /** Largest figures that are taken: 100,000 cores, 1 PiB, ten years. What is larger is a slip of the unit. */
-const LARGEST = { cores: 100_000, memory: 1_048_576, runtime: 315_360_000 } as const;
+export const RESOURCES_MAX = { cores: 100_000, memory: 1_048_576, runtime: 315_360_000 } as const;
 
 const RULES = {
   cores: 'a whole number from 1 to 100000',
@@ -18,7 +18,7 @@ export const LIMITED_RESOURCES = ['cores', 'memory', 'runtime'] as const;
 export type LimitedResource = (typeof LIMITED_RESOURCES)[number];
 
 function isAmount(name: LimitedResource, value: unknown): boolean {
-  if (typeof value !== 'number' || !(value > 0) || value > LARGEST[name]) return false;
+  if (typeof value !== 'number' || !(value > 0) || value > RESOURCES_MAX[name]) return false;
   return name !== 'cores' || Number.isInteger(value);
 }
 
