@@ -5,10 +5,14 @@ import {
   getTask,
   getWorkflow,
   getWorkflowHistory,
+  groupWorkflowErrors,
   leaseAssignments,
   listAgents,
   listClusters,
   listTasks,
+  listWorkflowErrors,
+  listWorkflowRuns,
+  listWorkflowTemplates,
   listWorkflows,
   registerAgent,
   registerEdges,
@@ -35,7 +39,9 @@ import { findOrMakeTool } from './tool';
 import { findOrMakeWorkflow } from './workflow';
 import { findHistory } from './workflow-control';
 import { registerPythonProtocol } from './v3/register';
-import { findWorkflow, findWorkflows, follow } from './workflow-view';
+import { findErrorGroups, findWorkflowErrors } from './workflow-error';
+import { findTemplates, follow } from './workflow-progress';
+import { findRuns, findWorkflow, findWorkflows } from './workflow-view';
 
 /** Answers one parsed request; for a streaming operation, the stream of its values. */
 export type Answer = (request: unknown, call: Call) => unknown;
@@ -62,6 +68,10 @@ export function handlersOf(context: ApiContext, sender: Sender): ReadonlyMap<Ope
   answer(submitWorkflow, submit);
   answer(listWorkflows, findWorkflows);
   answer(getWorkflow, findWorkflow);
+  answer(listWorkflowTemplates, findTemplates);
+  answer(listWorkflowRuns, findRuns);
+  answer(listWorkflowErrors, findWorkflowErrors);
+  answer(groupWorkflowErrors, findErrorGroups);
   answer(followWorkflow, follow);
   answer(getWorkflowHistory, findHistory);
   answer(listTasks, findTasks);

@@ -49,7 +49,7 @@ export function addWorkflowCommands(jobmon: Command): void {
 async function list({ limit, user, output: shape }: { limit: number; user?: string; output: Shape }): Promise<void> {
   const workflows: WorkflowView[] = [];
   for (let before: number | undefined | null; before !== null && workflows.length < limit;) {
-    const request = { before, user, limit: Math.min(PAGE_MAX, limit - workflows.length) };
+    const request = { before, user: user === undefined ? [] : [user], limit: Math.min(PAGE_MAX, limit - workflows.length) };
     const page: { workflows: WorkflowView[]; next: number | null } = await ask(listWorkflows, request);
     workflows.push(...page.workflows);
     before = page.next;

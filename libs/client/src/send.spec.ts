@@ -84,7 +84,7 @@ describe('Connection.send', () => {
 
   test('a GET puts what is not in the path into the query', async () => {
     answer = (_, response) => json(response, 200, { workflows: [], next: null });
-    await connection.send(listWorkflows, { limit: 5, user: 'a b&c', before: undefined });
+    await connection.send(listWorkflows, { limit: 5, user: ['a b&c'], before: undefined });
     expect(seen[0]?.url).toBe('/api/v4/workflows?limit=5&user=a+b%26c');
     expect(seen[0]?.body).toBe('');
   });

@@ -204,7 +204,10 @@ function addressed(http: HttpBinding, request: Record<string, unknown>): { targe
   });
   if (http.method !== 'GET') return { target: path, body: JSON.stringify(rest) };
   const query = new URLSearchParams();
-  for (const [name, value] of Object.entries(rest)) if (value !== undefined && value !== null) query.append(name, String(value));
+  for (const [name, value] of Object.entries(rest)) {
+    for (const one of Array.isArray(value) ? value : [value])
+      if (one !== undefined && one !== null) query.append(name, String(one));
+  }
   return { target: query.size > 0 ? `${path}?${query.toString()}` : path, body: undefined };
 }
 

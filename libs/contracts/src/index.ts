@@ -15,3 +15,4 @@ export * from './version';
 export * from './workflow';
 export * from './workflow-control';
 export * from './workflow-run';
+export * from './workflow-view';

@@ -14,7 +14,7 @@ import { getTask, listTasks, queueTasks, registerEdges, registerTasks, taskChang
 import { reportAttempt } from './task-instance';
 import { listClusters, registerTaskTemplate, registerTool } from './tool';
 import { PYTHON_OPERATIONS } from './v3';
-import { followWorkflow, getWorkflow, listWorkflows, registerWorkflow, submitWorkflow } from './workflow';
+import { registerWorkflow, submitWorkflow } from './workflow';
 import {
   cancelWorkflow,
   drainWorkflow,
@@ -28,6 +28,15 @@ import {
   workflowControlled,
 } from './workflow-control';
 import { beatWorkflowRuns, moveWorkflowRun, submitWorkflowRun, workflowRunChanged } from './workflow-run';
+import {
+  followWorkflow,
+  getWorkflow,
+  groupWorkflowErrors,
+  listWorkflowErrors,
+  listWorkflowRuns,
+  listWorkflows,
+  listWorkflowTemplates,
+} from './workflow-view';
 
 export const OPERATIONS: readonly Operation[] = [
   ...PYTHON_OPERATIONS,
@@ -40,6 +49,10 @@ export const OPERATIONS: readonly Operation[] = [
   submitWorkflow,
   listWorkflows,
   getWorkflow,
+  listWorkflowTemplates,
+  listWorkflowRuns,
+  listWorkflowErrors,
+  groupWorkflowErrors,
   followWorkflow,
   pauseWorkflow,
   drainWorkflow,

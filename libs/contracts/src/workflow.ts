@@ -1,6 +1,6 @@
-/** A workflow: a graph of tasks with its limits. States, table, and the operations that create, submit and show one. */
+/** A workflow: a graph of tasks with its limits. States, table, and the operations that create and submit one. */
 import { z } from 'zod';
-import { DateText, HashDigits, Id, Limit } from './id';
+import { HashDigits, Id, Limit } from './id';
 import { machine } from './machine';
 import { operation } from './operation';
 
@@ -75,6 +75,8 @@ export const registerWorkflow = operation({
     dag_hash: HashDigits,
     max_concurrently_running: Limit.optional(),
     attributes: z.record(z.string().min(1).max(255), z.string().max(255)).optional(),
+    /** Refuses a workflow that has had a run: CONFLICT, with `rule: 'workflow_exists'`, its id and status; nothing is written. */
+    must_be_new: z.boolean().default(false),
   }),
   reply: z.object({
     workflow_id: z.number().int(),
@@ -107,59 +109,4 @@ export const submitWorkflow = operation({
     workflow_run_id: z.number().int(),
     status: z.string(),
   }),
-});
-
-/** One workflow as views show it. */
-export const WorkflowView = z.object({
-  workflow_id: z.number().int(),
-  name: z.string(),
-  tool: z.string().nullable(),
-  status: z.enum(Object.values(WorkflowStatus) as [WorkflowStatus, ...WorkflowStatus[]]),
-  created_date: DateText.nullable(),
-  status_date: DateText.nullable(),
-  max_concurrently_running: z.number().int(),
-  /** Task status letter to number of tasks; letters with none are left out. */
-  tasks: z.record(z.string(), z.number().int()),
-  /** The newest run, if any. */
-  workflow_run_id: z.number().int().nullable(),
-  workflow_run_status: z.string().nullable(),
-  user: z.string().nullable(),
-});
-export type WorkflowView = z.output<typeof WorkflowView>;
-
-export const getWorkflow = operation({
-  name: 'workflow.get',
-  owner: 'api',
-  summary: 'One workflow with its status and the counts of its tasks.',
-  http: { method: 'GET', path: '/api/v4/workflows/{workflow_id}' },
-  request: z.object({ workflow_id: Id }),
-  reply: WorkflowView,
-});
-
-/** Newest first. */
-export const listWorkflows = operation({
-  name: 'workflow.list',
-  owner: 'api',
-  summary: 'Workflows, newest first, a page at a time.',
-  http: { method: 'GET', path: '/api/v4/workflows' },
-  request: z.object({
-    /** Only workflows with a smaller id. */
-    before: z.coerce.number().int().positive().optional(),
-    limit: z.coerce.number().int().min(1).max(500).default(50),
-    user: z.string().max(150).optional(),
-  }),
-  reply: z.object({ workflows: z.array(WorkflowView), next: z.number().int().nullable() }),
-});
-
-/**
- * Follows a workflow: its view at once and after each change (at most ten a second), until it has ended; the last event
- * has `is_final` true and the server closes the stream. While nothing changes a comment is sent every 15 s.
- */
-export const followWorkflow = operation({
-  name: 'workflow.follow',
-  owner: 'api',
-  summary: 'Progress of a workflow as server-sent events.',
-  http: { method: 'GET', path: '/api/v4/workflows/{workflow_id}/events', stream: true },
-  request: z.object({ workflow_id: Id }),
-  reply: z.object({ workflow: WorkflowView, is_final: z.boolean() }),
 });

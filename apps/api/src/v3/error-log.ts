@@ -16,7 +16,7 @@ type Reply = ReplyOf<typeof findTemplateErrors>;
 type Item = Reply['error_logs'][number];
 
 /** Errors that are grouped: the newest. */
-const GROUPED_MAX = 10_000;
+export const GROUPED_MAX = 10_000;
 /** Characters of a text that groups are made from: its end, where the exception stands. */
 const TAIL_CHARACTERS = 2_000;
 /** Rows of one statement that reads such ends, and of one that reads whole texts of 64 KiB. */
@@ -25,7 +25,8 @@ const TEXTS_AT_ONCE = 250;
 /** Ids looked up in one statement. */
 const IDS_AT_ONCE = 5_000;
 
-interface ErrorIds {
+/** An error with whose it is. */
+export interface ErrorIds {
   readonly id: number;
   readonly task_instance_id: number;
   readonly task_id: number;
@@ -137,12 +138,14 @@ async function recentOf(database: Database, workflow_id: number, errors: readonl
   return [...newest.values()];
 }
 
-interface Tail {
+/** What is read of an error with the end of its text. */
+export interface Tail {
   readonly error_time: string | null;
   readonly nodename: string | null;
 }
 
-async function readGroups(
+/** Groups of errors, of which the oldest comes first; `tails` tells when and where each happened, by its id. */
+export async function readGroups(
   database: Database,
   errors: readonly ErrorIds[],
 ): Promise<{ groups: ErrorGroup[]; tails: ReadonlyMap<number, Tail> }> {
@@ -218,7 +221,7 @@ interface Text {
 }
 
 /** Whole texts by error id. */
-async function readTexts(database: Database, errors: readonly ErrorIds[]): Promise<Map<number, Text>> {
+export async function readTexts(database: Database, errors: readonly ErrorIds[]): Promise<Map<number, Text>> {
   const { dialect } = database;
   const texts = new Map<number, Text>();
   for (let from = 0; from < errors.length; from += TEXTS_AT_ONCE) {

@@ -12,11 +12,11 @@ import {
   JobmonError,
   type ReplyOf,
   type RequestOf,
-  type TaskStatus,
 } from '@jobmon/contracts';
 import type { Database } from '@jobmon/entities';
 import type { Room } from '../context';
 import type { Register } from '../handlers';
+import { countTasks } from '../task-count';
 import { answerInstanceErrors, answerTemplateErrors } from './error-log';
 import { findResourceUsage, requestedResources } from './resource-usage';
 import { BAR_LABELS, LABEL_OF_TASK_STATUS } from './task-bar';
@@ -233,63 +233,32 @@ async function queuesOf(
 
 type TemplateBar = ReplyOf<typeof getTemplateStatuses>['task_templates'][number];
 
-/** C16. One statement counts all tasks, from an index alone: 100,000 in 0.05 s (docs/schema.md); a second those without an array. */
+/** C16. */
 async function answerStatuses(
   { database }: Room,
   { workflow_id }: RequestOf<typeof getTemplateStatuses>,
 ): Promise<ReplyOf<typeof getTemplateStatuses>> {
   await requireWorkflow(database, workflow_id);
   const templates = await templatesOf(database, workflow_id);
-  const rows = await countStatuses(database, workflow_id);
   const bars = new Map<number, TemplateBar & { attempts: number }>();
-  for (const row of rows) {
+  for (const row of await countTasks(database, workflow_id)) {
     const isOwn = ({ array_id, task_template_version_id }: WorkflowTemplate): boolean =>
       row.array_id === null ? array_id === null && task_template_version_id === row.version : array_id === row.array_id;
     const template = templates.find(isOwn);
     if (template === undefined) continue;
     const bar = bars.get(template.task_template_id) ?? emptyBar(templates.find(isSameTemplate(template))!);
-    const [n, least, most] = [Number(row.n), Number(row.least), Number(row.most)];
-    const label = LABEL_OF_TASK_STATUS[row.status as TaskStatus] ?? 'PENDING';
-    bar.tasks += n;
-    bar[label] += n;
-    bar.num_attempts_min = Math.min(bar.num_attempts_min, least);
-    bar.num_attempts_max = Math.max(bar.num_attempts_max, most);
-    bar.attempts += Number(row.attempts);
+    const label = LABEL_OF_TASK_STATUS[row.status] ?? 'PENDING';
+    bar.tasks += row.n;
+    bar[label] += row.n;
+    bar.num_attempts_min = Math.min(bar.num_attempts_min, row.attempts_min);
+    bar.num_attempts_max = Math.max(bar.num_attempts_max, row.attempts_max);
+    bar.attempts += row.attempts;
     bars.set(template.task_template_id, bar);
   }
   const task_templates = [...bars.values()]
     .sort((a, b) => a.id - b.id)
     .map(({ attempts, ...bar }) => ({ ...bar, num_attempts_avg: attempts / bar.tasks }));
   return { task_templates };
-}
-
-interface StatusRow {
-  /** Null for tasks that older programs left without an array: then `version` tells the template version of their nodes. */
-  readonly array_id: number | null;
-  readonly version?: number;
-  readonly status: string;
-  readonly n: number | string;
-  readonly least: number | string;
-  readonly most: number | string;
-  readonly attempts: number | string;
-}
-
-const STATUS_COUNTS = `t.status AS status, COUNT(*) AS n, MIN(t.num_attempts) AS least, MAX(t.num_attempts) AS most,
-  SUM(t.num_attempts) AS attempts`;
-
-async function countStatuses(database: Database, workflow_id: number): Promise<StatusRow[]> {
-  const rows = await database.read<StatusRow>(
-    `SELECT t.array_id AS array_id, ${STATUS_COUNTS} FROM task t WHERE t.workflow_id = ? GROUP BY t.array_id, t.status`,
-    [workflow_id],
-  );
-  const ofArrays = rows.filter(({ array_id }) => array_id !== null);
-  if (ofArrays.length === rows.length) return rows;
-  const ofNodes = await database.read<StatusRow>(
-    `SELECT NULL AS array_id, n.task_template_version_id AS version, ${STATUS_COUNTS} FROM task t JOIN node n ON n.id = t.node_id
-      WHERE t.workflow_id = ? AND t.array_id IS NULL GROUP BY n.task_template_version_id, t.status`,
-    [workflow_id],
-  );
-  return [...ofArrays, ...ofNodes];
 }
 
 /** Of several versions of one template the newest, which comes first, names the bar; the tasks of all of them are in it. */

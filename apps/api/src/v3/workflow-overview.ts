@@ -2,6 +2,7 @@
 import { workflowMachine, type listWorkflowOverview, type ReplyOf, type RequestOf, type WorkflowStatus } from '@jobmon/contracts';
 import type { Database, SqlValue } from '@jobmon/entities';
 import type { Call, Room } from '../context';
+import { inStatuses, not, ofTools, ofUsers, withAttribute, type Condition } from '../workflow-filter';
 import { countBars, EMPTY_BAR, type TaskBar } from './task-bar';
 import { isoDate } from './wire-value';
 
@@ -15,11 +16,6 @@ const DUMMY_CLUSTER_ID = 1;
 
 type Request = RequestOf<typeof listWorkflowOverview>;
 type Reply = ReplyOf<typeof listWorkflowOverview>;
-
-interface Condition {
-  readonly where: string;
-  readonly params: readonly SqlValue[];
-}
 
 export async function findOverview({ database }: Room, request: Request, call: Call): Promise<Reply> {
   const filters = filtersOf(request);
@@ -129,19 +125,16 @@ async function readRows(
 function filtersOf(request: Request): Condition[] {
   const conditions: Condition[] = [];
   const add = (where: string, ...params: SqlValue[]): void => void conditions.push({ where, params });
-  const among = (values: readonly string[]): string => `IN (${values.map(() => '?').join(', ')})`;
-  const whenAny = (values: readonly string[], where: (list: string) => string): void => {
-    if (values.length > 0) add(where(among(values)), ...values);
+  const whenAny = (values: readonly string[], condition: (values: readonly string[]) => Condition): void => {
+    if (values.length > 0) conditions.push(condition(values));
   };
 
-  const byUser = (list: string): string =>
-    `EXISTS (SELECT 1 FROM workflow_run u WHERE u.workflow_id = w.id AND u.\`user\` ${list})`;
-  whenAny(parted(request.user), byUser);
-  whenAny(set(request['user!']), (list) => `NOT ${byUser(list)}`);
-  whenAny(parted(request.tool), (list) => `t.name ${list}`);
-  whenAny(set(request['tool!']), (list) => `(t.name IS NULL OR NOT t.name ${list})`);
-  whenAny(letters(parted(request.status)), (list) => `w.status ${list}`);
-  whenAny(letters(set(request['status!'])), (list) => `NOT w.status ${list}`);
+  whenAny(parted(request.user), ofUsers);
+  whenAny(set(request['user!']), (users) => not(ofUsers(users)));
+  whenAny(parted(request.tool), ofTools);
+  whenAny(set(request['tool!']), (tools) => ({ ...ofTools(tools), where: `(t.name IS NULL OR NOT ${ofTools(tools).where})` }));
+  whenAny(letters(parted(request.status)), inStatuses);
+  whenAny(letters(set(request['status!'])), (statuses) => not(inStatuses(statuses)));
   if (request.wf_name) add('w.name = ?', request.wf_name);
   if (request.wf_args) add('w.workflow_args = ?', request.wf_args);
   if (request.search) {
@@ -151,17 +144,8 @@ function filtersOf(request: Request): Condition[] {
   if (request.wf_id) add('w.id = ?', request.wf_id);
   if (request.date_submitted) add('w.created_date >= ?', `${request.date_submitted} 00:00:00`);
   if (request.date_submitted_end) add('w.created_date <= ?', `${request.date_submitted_end} 00:00:00`);
-
-  const ofAttribute: [string, string][] = [];
-  if (request.wf_attribute_key) ofAttribute.push(['y.name = ?', request.wf_attribute_key]);
-  if (request.wf_attribute_value) ofAttribute.push(['a.value = ?', request.wf_attribute_value]);
-  if (ofAttribute.length > 0) {
-    add(
-      `EXISTS (SELECT 1 FROM workflow_attribute a JOIN workflow_attribute_type y ON y.id = a.workflow_attribute_type_id
-                WHERE a.workflow_id = w.id AND ${ofAttribute.map(([where]) => where).join(' AND ')})`,
-      ...ofAttribute.map(([, value]) => value),
-    );
-  }
+  const [key, value] = [request.wf_attribute_key || undefined, request.wf_attribute_value || undefined];
+  if (key !== undefined || value !== undefined) conditions.push(withAttribute(key, value));
   return conditions;
 }
 
