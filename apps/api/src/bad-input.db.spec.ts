@@ -21,6 +21,8 @@ describeOnDatabases('bad input', (database) => {
     await makeWorkflow(served, template, 'bad input', 1);
     good = {
       'tool.register': { name: 'x' },
+      'tool.add_version': {},
+      'task_template.usage': {},
       'task_template.register': {
         tool_version_id: template.tool_version_id,
         name: 'x',

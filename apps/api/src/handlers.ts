@@ -1,15 +1,20 @@
 /** Which function answers which operation of the api. Handlers are given a parsed request and answer the operation's reply. */
 import {
+  addVersionOfTool,
   beatAgent,
   followWorkflow,
   getTask,
+  getTemplateUsage,
   getWorkflow,
   getWorkflowHistory,
   groupWorkflowErrors,
   leaseAssignments,
   listAgents,
   listClusters,
+  listTaskErrors,
   listTasks,
+  listTaskStatuses,
+  listVersionsOfTool,
   listWorkflowErrors,
   listWorkflowRuns,
   listWorkflowTemplates,
@@ -31,11 +36,13 @@ import { answerBeat, answerLease, answerReports, findAgents, joinAgent } from '.
 import { findClusters } from './cluster';
 import type { ApiContext, Call, Room } from './context';
 import { storeEdges } from './dag';
+import { findTemplateUsage } from './resource-usage';
 import { submit } from './submit';
 import { bindTasks } from './task';
+import { findErrors, findStatuses } from './task-result';
 import { findTask, findTasks } from './task-view';
 import { findOrMakeTaskTemplate } from './task-template';
-import { findOrMakeTool } from './tool';
+import { addVersion, findOrMakeTool, findVersions } from './tool';
 import { findOrMakeWorkflow } from './workflow';
 import { findHistory } from './workflow-control';
 import { registerPythonProtocol } from './v3/register';
@@ -60,7 +67,10 @@ export function handlersOf(context: ApiContext, sender: Sender): ReadonlyMap<Ope
 
   registerPythonProtocol(answer);
   answer(registerTool, findOrMakeTool);
+  answer(addVersionOfTool, addVersion);
+  answer(listVersionsOfTool, findVersions);
   answer(registerTaskTemplate, findOrMakeTaskTemplate);
+  answer(getTemplateUsage, findTemplateUsage);
   answer(listClusters, findClusters);
   answer(registerWorkflow, findOrMakeWorkflow);
   answer(registerTasks, bindTasks);
@@ -75,6 +85,8 @@ export function handlersOf(context: ApiContext, sender: Sender): ReadonlyMap<Ope
   answer(followWorkflow, follow);
   answer(getWorkflowHistory, findHistory);
   answer(listTasks, findTasks);
+  answer(listTaskStatuses, findStatuses);
+  answer(listTaskErrors, findErrors);
   answer(getTask, findTask);
   answer(registerAgent, joinAgent);
   answer(listAgents, findAgents);

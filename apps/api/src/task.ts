@@ -12,7 +12,7 @@ import {
   type RequestOf,
   type TaskToRegister,
 } from '@jobmon/contracts';
-import { identityOf, type Dialect, type Procedure } from '@jobmon/entities';
+import { identityOf, updateRows, type Dialect, type Procedure } from '@jobmon/entities';
 import { queuesOf } from './cluster';
 import type { Room } from './context';
 import { idsOfNames } from './named-row';
@@ -21,6 +21,7 @@ import { piecesOf } from './pieces';
 import { checkTasks, readTemplates, refuse, type Template, type Templates } from './task-check';
 import { arrayIds, resourcesIds } from './task-group';
 import { insertTasks, upsertTaskAttributes } from './task-row';
+import { driverOf } from './v3/server-driven';
 import { lockWorkflow, readWorkflow } from './workflow';
 
 type Request = RequestOf<typeof registerTasks>;
@@ -44,7 +45,7 @@ interface Shared {
 }
 
 /** @throws JobmonError NOT_FOUND, MALFORMED or CONFLICT, naming the rule and up to ten tasks. */
-export async function bindTasks(room: Room, { workflow_id, resources, tasks }: Request): Promise<Reply> {
+export async function bindTasks(room: Room, { workflow_id, resources, limits, tasks }: Request): Promise<Reply> {
   const { database } = room;
   const { dialect } = database;
   const workflow = await readWorkflow(database, workflow_id);
@@ -65,7 +66,7 @@ export async function bindTasks(room: Room, { workflow_id, resources, tasks }: R
   const shared: Shared = await database.write({ label: 'task.register: what they share' }, function* (): Procedure<Shared> {
     return {
       templates,
-      arrays: yield* arrayIds(dialect, workflow_id, templates),
+      arrays: yield* arrayIds(dialect, workflow_id, templates, new Map(limits)),
       resources: (yield* resourcesIds(dialect, resources, queues)).map((task_resources_id, at) => ({
         task_resources_id,
         resource_scales: JSON.stringify(resources[at]?.resource_scales ?? DEFAULT_RESOURCE_SCALES),
@@ -152,6 +153,7 @@ function* bindPiece(
   const { rows } = yield standingTasks(dialect, workflow_id, piece);
   const standing = check(rows as StandingRow[], piece, workflow.created_date !== null);
   const at_new = standing.flatMap((entry, at) => (entry.task_id === undefined ? [at] : []));
+  yield* describeAnew(dialect, workflow_id, piece, standing, shared);
   if (at_new.length > 0) {
     yield* makeNodes(dialect, piece, standing, shared.templates);
     yield* makeTasks(
@@ -163,6 +165,46 @@ function* bindPiece(
   }
   yield* storeAttributes(dialect, piece, standing, shared);
   return standing.map((entry) => [entry.task_id as number, entry.node_id as number]);
+}
+
+/**
+ * Gives tasks that stand and are not done what the request says of them. While a client drives, its own word counts, and only
+ * what it left open is filled in: the resources of tasks that it never queued, without which the server could not take over.
+ */
+function* describeAnew(
+  dialect: Dialect,
+  workflow_id: number,
+  piece: readonly TaskToRegister[],
+  standing: readonly Standing[],
+  shared: Shared,
+): Procedure<void> {
+  const rows = piece.flatMap((task, at) => {
+    const id = standing[at]?.task_id;
+    if (id === undefined) return [];
+    const { name, command, max_attempts } = task;
+    return [{ id, name, command, max_attempts, ...(shared.resources[task.resources] as ResourcesOfTask) }];
+  });
+  if (rows.length === 0) return;
+  const driver = yield* driverOf(workflow_id);
+  if (driver === 'server') return;
+  const resources = { task_resources_id: 'given.task_resources_id' };
+  const words = ['name', 'command', 'max_attempts', 'resource_scales', 'fallback_queues'];
+  const all = { ...resources, ...Object.fromEntries(words.map((column) => [column, `given.${column}`])) };
+  yield updateRows(dialect, {
+    table: 'task',
+    given: {
+      id: 'int',
+      name: 'text',
+      command: 'text',
+      max_attempts: 'int',
+      task_resources_id: 'int',
+      resource_scales: 'text',
+      fallback_queues: 'text',
+    },
+    rows: rows.sort((a, b) => a.id - b.id),
+    set: driver === undefined ? all : resources,
+    where: driver === undefined ? `task.status IN ('G', 'F', 'E', 'A')` : 'task.task_resources_id IS NULL',
+  });
 }
 
 function* makeNodes(

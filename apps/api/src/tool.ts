@@ -1,6 +1,12 @@
-/** Tools: found by name or made. */
-import type { registerTool, ReplyOf, RequestOf } from '@jobmon/contracts';
-import { JobmonError } from '@jobmon/contracts';
+/** Tools and their versions: found or made. */
+import {
+  type addVersionOfTool,
+  JobmonError,
+  type listVersionsOfTool,
+  type registerTool,
+  type ReplyOf,
+  type RequestOf,
+} from '@jobmon/contracts';
 import type { Dialect, Procedure } from '@jobmon/entities';
 import type { Room } from './context';
 
@@ -24,6 +30,33 @@ export async function findOrMakeTool({ database }: Room, { name }: RequestOf<typ
     const { insert_id } = yield { sql: 'INSERT INTO tool_version (tool_id) VALUES (?)', params: [tool_id] };
     return { tool_id, tool_version_id: insert_id };
   });
+}
+
+/** @throws JobmonError NOT_FOUND */
+export async function addVersion(
+  { database }: Room,
+  { tool_id }: RequestOf<typeof addVersionOfTool>,
+): Promise<ReplyOf<typeof addVersionOfTool>> {
+  const { dialect } = database;
+  return database.write({ label: 'tool.add_version' }, function* (): Procedure<ReplyOf<typeof addVersionOfTool>> {
+    const { rows } = yield { sql: `SELECT id FROM tool WHERE id = ?${dialect.forUpdate}`, params: [tool_id] };
+    if (rows.length === 0) throw new JobmonError('NOT_FOUND', `there is no tool ${tool_id}`);
+    const { insert_id } = yield { sql: 'INSERT INTO tool_version (tool_id) VALUES (?)', params: [tool_id] };
+    return { tool_version_id: insert_id };
+  });
+}
+
+/** @throws JobmonError NOT_FOUND */
+export async function findVersions(
+  { database }: Room,
+  { tool_id }: RequestOf<typeof listVersionsOfTool>,
+): Promise<ReplyOf<typeof listVersionsOfTool>> {
+  const rows = await database.read<{ id: number | null }>(
+    'SELECT v.id AS id FROM tool t LEFT JOIN tool_version v ON v.tool_id = t.id WHERE t.id = ? ORDER BY v.id',
+    [tool_id],
+  );
+  if (rows.length === 0) throw new JobmonError('NOT_FOUND', `there is no tool ${tool_id}`);
+  return { tool_version_ids: rows.flatMap(({ id }) => (id === null ? [] : [id])) };
 }
 
 /** The tool's row is locked, so that its first version is made once. */

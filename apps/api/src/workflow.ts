@@ -5,6 +5,7 @@ import {
   type registerWorkflow,
   type ReplyOf,
   type RequestOf,
+  workflowMachine,
   type WorkflowStatus,
 } from '@jobmon/contracts';
 import { identityOf, type Database, type Dialect, type Procedure } from '@jobmon/entities';
@@ -74,6 +75,7 @@ export async function findOrMakeWorkflow({ database }: Room, request: Request): 
     yield* lockToolVersion(dialect, request.tool_version_id);
     const dag = yield* findOrMakeDag(dialect, request.dag_hash);
     const standing = yield* findTwin(request, dag.id);
+    if (standing !== undefined && request.must_be_new) yield* requireNoRun(standing);
     const workflow_id = standing === undefined ? yield* insertWorkflow(dialect, request, dag.id) : standing.id;
     if (standing !== undefined) yield* describeAnew(request, workflow_id);
     yield* storeAttributes(dialect, workflow_id, request.attributes ?? {}, 'exact');
@@ -119,6 +121,15 @@ function* findTwin(request: Request, dag_id: number): Procedure<{ id: number; st
     `workflow ${other.id} has the same workflow arguments and ${what}: give this one other arguments, or none`,
     { rule: 'workflow_args_taken', workflow_id: other.id },
   );
+}
+
+function* requireNoRun({ id, status }: { id: number; status: WorkflowStatus }): Procedure<void> {
+  const { rows } = yield { sql: 'SELECT id FROM workflow_run WHERE workflow_id = ? LIMIT 1', params: [id] };
+  if (rows.length === 0) return;
+  const { label } = workflowMachine.states[status];
+  const cure = status === 'D' ? 'give other workflow arguments to run it anew' : 'resume it, or give other workflow arguments';
+  const details = { rule: 'workflow_exists', workflow_id: id, status };
+  throw new JobmonError('CONFLICT', `workflow ${id} is the same and is ${label} already: ${cure}`, details);
 }
 
 /** A workflow in G, under its tool version's lock. */

@@ -10,9 +10,11 @@ import {
   reportAttempts,
 } from './agent';
 import type { Event, Operation } from './operation';
+import { getTemplateUsage } from './resource-usage';
 import { getTask, listTasks, queueTasks, registerEdges, registerTasks, taskChanged, taskQueued } from './task';
 import { reportAttempt } from './task-instance';
-import { listClusters, registerTaskTemplate, registerTool } from './tool';
+import { listTaskErrors, listTaskStatuses } from './task-result';
+import { addVersionOfTool, listClusters, listVersionsOfTool, registerTaskTemplate, registerTool } from './tool';
 import { PYTHON_OPERATIONS } from './v3';
 import { registerWorkflow, submitWorkflow } from './workflow';
 import {
@@ -41,7 +43,10 @@ import {
 export const OPERATIONS: readonly Operation[] = [
   ...PYTHON_OPERATIONS,
   registerTool,
+  addVersionOfTool,
+  listVersionsOfTool,
   registerTaskTemplate,
+  getTemplateUsage,
   listClusters,
   registerWorkflow,
   registerTasks,
@@ -64,6 +69,8 @@ export const OPERATIONS: readonly Operation[] = [
   setWorkflowPriority,
   getWorkflowHistory,
   listTasks,
+  listTaskStatuses,
+  listTaskErrors,
   getTask,
   registerAgent,
   listAgents,

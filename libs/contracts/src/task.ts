@@ -1,6 +1,6 @@
 /** A task: one node of a workflow with its command. States, table, and the operations that create, queue and list tasks. */
 import { z } from 'zod';
-import { DateText, HashDigits, Id } from './id';
+import { DateText, HashDigits, Id, Limit } from './id';
 import { machine } from './machine';
 import { event, operation } from './operation';
 import { FallbackQueues, RequestedResources, ResourceScales } from './resources';
@@ -95,7 +95,8 @@ export type ResourcesToRegister = z.output<typeof ResourcesToRegister>;
 /**
  * Binds tasks to a workflow that is not submitted yet. All or nothing: an unknown cluster, queue or template version, two
  * tasks with the same node arguments, or a value too long refuses the whole request and names the tasks. Binding the same
- * tasks again answers the same ids.
+ * tasks again answers the same ids; while no run is live, those that are not done take over name, command, attempts, resources,
+ * scales and fallback queues of the request.
  */
 export const registerTasks = operation({
   name: 'task.register',
@@ -105,6 +106,8 @@ export const registerTasks = operation({
   request: z.object({
     workflow_id: Id,
     resources: z.array(ResourcesToRegister).min(1).max(10_000),
+    /** `[task_template_version_id, limit]`: how many tasks of a template may run at one time. What is not named stays. */
+    limits: z.array(z.tuple([Id, Limit])).max(10_000).optional(),
     tasks: z.array(TaskToRegister).min(1).max(100_000),
   }),
   reply: z.object({

@@ -13,6 +13,25 @@ export const registerTool = operation({
   reply: z.object({ tool_id: z.number().int(), tool_version_id: z.number().int() }),
 });
 
+/** A new version of a tool, which is the newest from then on. Workflows of other versions stay what they are. */
+export const addVersionOfTool = operation({
+  name: 'tool.add_version',
+  owner: 'api',
+  summary: 'Make a new version of a tool.',
+  http: { method: 'POST', path: '/api/v4/tools/{tool_id}/versions' },
+  request: z.object({ tool_id: Id }),
+  reply: z.object({ tool_version_id: z.number().int() }),
+});
+
+export const listVersionsOfTool = operation({
+  name: 'tool.versions',
+  owner: 'api',
+  summary: 'Versions of a tool, oldest first.',
+  http: { method: 'GET', path: '/api/v4/tools/{tool_id}/versions' },
+  request: z.object({ tool_id: Id }),
+  reply: z.object({ tool_version_ids: z.array(z.number().int()) }),
+});
+
 const ArgNames = z.array(z.string().min(1).max(255)).max(1_000);
 
 /** Finds or makes a task template and the version with this command and these arguments. */
