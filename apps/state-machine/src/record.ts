@@ -30,9 +30,9 @@ export function insertHistory(dialect: Dialect, rows: readonly HistoryRow[]): St
   });
   return {
     sql:
-      'INSERT INTO task_instance_history (task_instance_id, sequence, from_status, to_status, date, actor, reason) ' +
-      `SELECT given.task_instance_id, given.sequence, given.from_status, given.to_status, ${dialect.now}, given.actor, given.reason ` +
-      `FROM ${given}`,
+      'INSERT INTO task_instance_history (task_instance_id, sequence, from_status, to_status, date, microsecond, actor, reason) ' +
+      `SELECT given.task_instance_id, given.sequence, given.from_status, given.to_status, ${dialect.now}, ${dialect.microsecond}, ` +
+      `given.actor, given.reason FROM ${given}`,
     params: [JSON.stringify(rows)],
   };
 }

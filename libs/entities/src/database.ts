@@ -33,6 +33,8 @@ export interface Dialect {
   readonly name: 'sqlite' | 'mariadb';
   /** The database's clock in UTC, as DATETIME of whole seconds. */
   readonly now: string;
+  /** The part of the second that `now` leaves away, in microseconds; SQLite's clock tells milliseconds. The same moment as `now` beside it. */
+  readonly microsecond: string;
   /** `now` plus a number of seconds given by one `?`. */
   readonly nowPlusSeconds: string;
   /** Appended to a SELECT by primary key: ` FOR UPDATE`, or nothing where the writer is alone. */

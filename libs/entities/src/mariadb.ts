@@ -55,6 +55,7 @@ export function mariadbDialect(collation: string): Dialect {
   return {
     name: 'mariadb',
     now: 'UTC_TIMESTAMP()',
+    microsecond: 'MICROSECOND(UTC_TIMESTAMP(6))',
     nowPlusSeconds: 'DATE_ADD(UTC_TIMESTAMP(), INTERVAL ? SECOND)',
     forUpdate: ' FOR UPDATE',
     byPrimaryKey: ' FORCE INDEX (PRIMARY)',

@@ -5,6 +5,7 @@ import { Schema1763800000001 } from './migrations/0001-schema';
 import { WorkflowCommand1763900000002 } from './migrations/0002-workflow-command';
 import { WorkflowEvent1763900000003 } from './migrations/0003-workflow-event';
 import { ToolFirstVersion1763900000005 } from './migrations/0005-tool-first-version';
+import { HistoryMicrosecond1763900000006 } from './migrations/0006-history-microsecond';
 
 /** The migration chain, oldest first. The schema's version is the number of its entries that have run. */
 export const MIGRATIONS = [
@@ -12,6 +13,7 @@ export const MIGRATIONS = [
   WorkflowCommand1763900000002,
   WorkflowEvent1763900000003,
   ToolFirstVersion1763900000005,
+  HistoryMicrosecond1763900000006,
 ] as const;
 
 const MIGRATION_NAMES: readonly string[] = MIGRATIONS.map((migration) => new migration().name);

@@ -47,6 +47,7 @@ const BATCH_BYTES_MAX = 8 * 1024 * 1024;
 export const sqliteDialect: Dialect = {
   name: 'sqlite',
   now: 'CURRENT_TIMESTAMP',
+  microsecond: `(CAST(substr(strftime('%f', 'now'), 4) AS INTEGER) * 1000)`,
   nowPlusSeconds: `datetime('now', ? || ' seconds')`,
   forUpdate: '',
   byPrimaryKey: '',

@@ -75,4 +75,6 @@ export class TaskInstanceHistory {
   @DateTime() date: string;
   @Varchar(1) actor: Actor;
   @SmallInt() reason: HistoryReason;
+  /** The part of the second in which it happened, by the same clock: 0 to 999,999, on SQLite whole thousands. 0 on rows of older versions. */
+  @IntWithDefault(0) microsecond: number;
 }
