@@ -9,17 +9,21 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
   beatAgent,
+  drainAgent,
   leaseAssignments,
+  leaveAgent,
+  orderAgent,
   registerAgent,
   reportAttempts,
   type Assignment,
   type AttemptReport,
+  type ClusterRoom,
 } from '@jobmon/contracts';
 import { createLogger } from '@jobmon/runtime';
 import { Agent, type AgentSettings } from './agent';
 
-const OPERATIONS = [registerAgent, leaseAssignments, reportAttempts, beatAgent];
-type Name = 'agent.register' | 'agent.lease' | 'agent.report' | 'agent.beat';
+const OPERATIONS = [registerAgent, leaseAssignments, reportAttempts, beatAgent, orderAgent, leaveAgent, drainAgent];
+type Name = 'agent.register' | 'agent.lease' | 'agent.report' | 'agent.beat' | 'agent.orders' | 'agent.leave' | 'agent.drain';
 const LIVE = ['I', 'R'];
 /** How long the small api keeps a long poll open. */
 const WAIT_MS = 2_000;
@@ -32,14 +36,33 @@ class SmallApi {
   lease_seconds = 60;
   agent_id = 0;
   kill: number[] = [];
+  isDraining = false;
+  refusal: { code: string; message: string } | null = null;
+  hasLeft = false;
+  /** The newest lease poll. */
+  private polled = 0;
   /** Answers a call in place of the api: `lost` does what it should and drops the connection, `away` drops it at once. */
   fault: (name: Name) => 'lost' | 'away' | null = () => null;
   private readonly server: Server = createServer((request, response) => void this.answer(request, response));
   private wakers = new Set<() => void>();
 
-  async listen(): Promise<string> {
-    await new Promise<void>((resolve) => this.server.listen(0, '127.0.0.1', resolve));
+  async listen(port = 0): Promise<string> {
+    await new Promise<void>((resolve) => this.server.listen(port, '127.0.0.1', resolve));
     return `http://127.0.0.1:${(this.server.address() as AddressInfo).port}`;
+  }
+
+  /** Refuses connections from now on; answers the port. */
+  async stopListening(): Promise<number> {
+    const { port } = this.server.address() as AddressInfo;
+    this.server.closeAllConnections();
+    await new Promise<void>((resolve) => this.server.close(() => resolve()));
+    return port;
+  }
+
+  /** Orders that these attempts be killed, or only makes the agent look. */
+  order(...ids: number[]): void {
+    this.kill.push(...ids);
+    this.wake();
   }
 
   close(): void {
@@ -90,6 +113,7 @@ class SmallApi {
     this.wake();
     const fault = this.fault(name);
     if (fault === 'away') return void request.socket.destroy();
+    if (this.refusal !== null) return void response.writeHead(401).end(JSON.stringify(this.refusal));
     const agent_id = Number(request.url?.split('/')[4] ?? 0);
     const call = operation.request.parse({ ...JSON.parse(text), agent_id: agent_id || undefined });
     const reply = await this.reply(name, agent_id, call, response);
@@ -103,9 +127,12 @@ class SmallApi {
     if (name === 'agent.register') return this.register();
     const isKnown = agent_id === this.agent_id;
     if (name === 'agent.beat') return { is_known: isKnown, kill: isKnown ? this.kill : [] };
+    if (name === 'agent.orders') return this.orders(agent_id, call as { killing: number[]; is_draining: boolean }, response);
+    if (name === 'agent.leave') return (this.hasLeft = true) && {};
+    if (name === 'agent.drain') return (this.isDraining = true) && { agent_id, state: 'draining' };
     if (name === 'agent.report')
       return { statuses: (call as { reports: AttemptReport[] }).reports.map((report) => this.take(agent_id, report)) };
-    return isKnown ? this.lease(agent_id, (call as { wanted: Record<string, number> }).wanted, response) : null;
+    return isKnown ? this.lease(agent_id, call as LeaseCall, response) : null;
   }
 
   private register() {
@@ -126,20 +153,43 @@ class SmallApi {
     return attempt.status;
   }
 
-  private async lease(agent_id: number, wanted: Record<string, number>, response: ServerResponse) {
+  private async orders(agent_id: number, call: { killing: number[]; is_draining: boolean }, response: ServerResponse) {
+    const kill = () => this.kill.filter((id) => !call.killing.includes(id));
+    const isNews = () => agent_id !== this.agent_id || kill().length > 0 || this.isDraining !== call.is_draining;
+    await this.orGone(response, isNews);
+    return { is_known: agent_id === this.agent_id, kill: kill(), is_draining: this.isDraining, set_aside_reason: null };
+  }
+
+  private async lease(agent_id: number, { wanted, number, wait_seconds }: LeaseCall, response: ServerResponse) {
+    this.polled = number;
+    this.wake();
     const queued = () =>
-      [...this.attempts.values()].filter(({ status, assignment }) => status === 'Q' && (wanted[assignment.cluster] ?? 0) > 0);
-    const gone = new Promise<void>((resolve) => response.once('close', () => resolve()));
-    await Promise.race([
-      gone,
-      this.until(() => queued().length > 0 || agent_id !== this.agent_id, WAIT_MS).catch(() => undefined),
-    ]);
-    const given = response.destroyed || agent_id !== this.agent_id ? [] : queued();
-    const left = { ...wanted };
-    const taken = given.filter(({ assignment }) => (left[assignment.cluster] = (left[assignment.cluster] ?? 0) - 1) >= 0);
+      [...this.attempts.values()].filter(
+        ({ status, assignment }) => status === 'Q' && (wanted[assignment.cluster]?.slots ?? 0) > 0,
+      );
+    const isOver = () => this.isDraining || agent_id !== this.agent_id || this.polled > number || wait_seconds === 0;
+    await this.orGone(response, () => isOver() || queued().length > 0);
+    const given = response.destroyed || isOver() ? [] : queued();
+    const left = new Map(Object.entries(wanted).map(([name, { slots }]) => [name, slots]));
+    const taken = given.filter(({ assignment }) => {
+      left.set(assignment.cluster, (left.get(assignment.cluster) ?? 0) - 1);
+      return (left.get(assignment.cluster) ?? 0) >= 0;
+    });
     for (const attempt of taken) Object.assign(attempt, { status: 'I', agent_id });
     return { assignments: taken.map(({ assignment }) => ({ ...assignment, status: 'I' })) };
   }
+
+  /** Resolves when it holds, when the caller is gone, or when a long poll has waited enough. */
+  private async orGone(response: ServerResponse, holds: () => boolean): Promise<void> {
+    const gone = new Promise<void>((resolve) => response.once('close', () => resolve()));
+    await Promise.race([gone, this.until(holds, WAIT_MS).catch(() => undefined)]);
+  }
+}
+
+interface LeaseCall {
+  readonly wanted: Record<string, ClusterRoom>;
+  readonly number: number;
+  readonly wait_seconds: number;
 }
 
 let folder: string;
@@ -158,6 +208,7 @@ beforeEach(async () => {
     findApi: async () => ({ url }),
     clusters: { sequential: 'sequential', multiprocess: 'multiprocess', dummy: 'dummy' },
     cores: 4,
+    memory_gib: 4,
     state_directory: join(folder, 'state'),
     any_user: false,
     user: 'somebody',
@@ -223,11 +274,11 @@ it('leases, runs and reports on all its clusters, each command once, and keeps n
   }
 });
 
-it('has one call open while nothing happens', async () => {
+it('has a call for work and one for orders open while nothing happens', async () => {
   startAgent();
-  await api.until(() => api.calls.includes('agent.lease'));
+  await api.until(() => api.calls.length >= 3);
   await new Promise((resolve) => setTimeout(resolve, 500));
-  expect(api.calls).toEqual(['agent.register', 'agent.lease']);
+  expect(api.calls.sort()).toEqual(['agent.lease', 'agent.orders', 'agent.register']);
 });
 
 it('asks for one cluster while it waits for another', async () => {
@@ -344,6 +395,75 @@ it('asks before it kills when it was frozen itself for longer than its lease', a
   writeFileSync(join(folder, 'go'), '');
   await api.until(() => isOver(1));
   expect(api.status(1)).toBe('D');
+});
+
+it('keeps its commands while the server refuses connections, for several leases', async () => {
+  api.lease_seconds = 3;
+  startAgent();
+  api.queue(attempt(1, 'while [ ! -e go ]; do sleep 0.05; done; exit 5'));
+  await api.until(() => api.status(1) === 'R');
+  const port = await api.stopListening();
+  await new Promise((resolve) => setTimeout(resolve, 2 * api.lease_seconds * 1_000));
+  writeFileSync(join(folder, 'go'), '');
+  await api.listen(port);
+  await api.until(() => isOver(1));
+  expect(endOf(1)).toMatchObject({ status: 'E', exit_code: 5 });
+  expect(diary()).toEqual([1]);
+});
+
+it('kills within a second of an order, also when it asks for no work', async () => {
+  startAgent({ cores: 1, clusters: { multiprocess: 'multiprocess' } });
+  api.queue(attempt(1, 'sleep 300'));
+  await api.until(() => api.status(1) === 'R');
+  await api.until(() => api.calls.at(-1) !== 'agent.lease');
+  const ordered = performance.now();
+  api.order(1);
+  await api.until(() => isOver(1));
+  expect(performance.now() - ordered).toBeLessThan(1_000);
+  expect(endOf(1)?.error_description).toContain('the server ordered it');
+});
+
+it('drains by order: takes nothing new, waits for what runs, leaves', async () => {
+  const left = new Promise<void>((onLeft) => startAgent({ onLeft }));
+  api.queue(attempt(1, 'while [ ! -e go ]; do sleep 0.05; done'));
+  await api.until(() => api.status(1) === 'R');
+  api.isDraining = true;
+  api.order();
+  await api.until(() => lines.includes('ordered to drain'));
+  api.queue(attempt(2));
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  expect([api.status(1), api.status(2), api.hasLeft]).toEqual(['R', 'Q', false]);
+  writeFileSync(join(folder, 'go'), '');
+  await left;
+  expect([api.status(1), api.status(2), api.hasLeft]).toEqual(['D', 'Q', true]);
+});
+
+it('drains by itself when nothing is queued for it, at once', async () => {
+  const left = new Promise<void>((onLeft) => startAgent({ onLeft }));
+  await api.until(() => api.calls.includes('agent.lease'));
+  const asked = performance.now();
+  agents[0]!.drain('SIGTERM');
+  await left;
+  expect(performance.now() - asked).toBeLessThan(1_500);
+  expect(api.hasLeft && api.isDraining).toBe(true);
+});
+
+it('asks again when it has more room than its open call said', async () => {
+  startAgent({ cores: 2, clusters: { multiprocess: 'multiprocess' } });
+  api.queue(attempt(1, 'while [ ! -e go ]; do sleep 0.05; done'));
+  await api.until(() => api.status(1) === 'R' && api.calls.at(-1) !== 'agent.report');
+  const before = api.calls.filter((name) => name === 'agent.lease').length;
+  const ended = performance.now();
+  writeFileSync(join(folder, 'go'), '');
+  await api.until(() => api.calls.filter((name) => name === 'agent.lease').length > before);
+  expect(performance.now() - ended).toBeLessThan(1_500);
+});
+
+it('ends and says why when the server refuses it', async () => {
+  api.refusal = { code: 'UNAUTHORIZED', message: 'wrong token' };
+  const refused = await new Promise<Error>((onRefused) => startAgent({ onRefused }));
+  expect(refused.message).toBe('wrong token');
+  expect(api.calls).toEqual(['agent.register']);
 });
 
 it('kills what a beat names', async () => {

@@ -8,74 +8,67 @@
  *   ever with a pause of at most 5 s. The answer names the attempts that are this agent's: those it does not know are adopted,
  *   those it knows and that are not named were given away and are killed; what else lies in its state directory is cleared.
  *   Then it serves.
- * - *serving*: one term under one agent id. Long polls ask for as many attempts as can start; a beat goes out
+ * - *serving*: one term under one agent id. Long polls ask for what has room, and another one for orders; a beat goes out
  *   every third of the lease; reports leave one message at a time. The term ends when a beat finds the id unknown, when the
  *   lease was not renewed for two thirds of its length, or when a lease call got no answer: the server may have given
  *   attempts in it, and registering again names them.
  * - *stopped*: final. Running commands are left to their launchers; the next agent in this state directory adopts them. What
  *   was not reported is found in its folder then.
  *
+ * While it *drains*, by order of the server or of `drain`, it asks for nothing; with its last attempt reported it leaves for good.
+ *
  * In every mode but *stopped*: when the lease was not renewed for two thirds of its length, all commands are killed, since
- * the server gives them to others when the whole of it has passed (design rule 5.11). Commands report into the outbox whatever
+ * the server gives them to others when the whole of it has passed (design rule 5.11). A server that is provably away gives nothing to
+ * anybody, so its absence renews the lease (`server-away.ts`). Commands report into the outbox whatever
  * the mode; nothing is leased while it is full, and a report leaves it only when the server has answered it in the same term.
  */
-import { totalmem } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { clearLeftovers, KILL_GRACE_MS, openCluster, type Cluster } from '@jobmon/cluster';
 import { Connection } from '@jobmon/client';
 import {
   beatAgent,
+  drainAgent,
   JobmonError,
   leaseAssignments,
+  leaveAgent,
+  orderAgent,
   registerAgent,
   reportAttempts,
-  type Assignment,
-  type AttemptReport,
+  type ClusterRoom,
+  type ReplyOf,
 } from '@jobmon/contracts';
-import type { Logger } from '@jobmon/runtime';
-import { Outbox } from './outbox';
+import { Attempts, type AttemptsSettings } from './attempts';
+import { GUARD_MS, LeaseGuard } from './lease-guard';
 import { holdStateDirectory } from './state-directory';
 
 /** Longest pause between two tries of anything that is tried for ever. */
 const PAUSE_MS_MAX = 5_000;
 /** A long poll is answered after so many seconds at the latest; more makes proxies nervous. */
-const LEASE_WAIT_SECONDS = 20;
+const POLL_WAIT_SECONDS = 20;
 /** What a call may take beyond what the server was asked to wait. */
 const ANSWER_MS_MAX = 20_000;
-/** Attempts asked for in one call. */
-const WANTED_MAX = 1_000;
-/** An end is sent so often under an id that counts before the agent believes that the server will not take it. */
-const REFUSALS_MAX = 5;
-/** The guard of the lease looks so often; one that comes later than the second figure was frozen with its process. */
-const GUARD_MS = 250;
-const FROZEN_MS = 1_500;
-/** What was killed may need so much longer than its grace until its end is known. */
-const ENDING_MS_MAX = 2_000;
+/** Lease polls at one time: the one that waits, and the one that takes its place when there is more room. */
+const POLLS_MAX = 2;
+/** So many refusals to let the agent leave, and it joins again to learn what it still holds. */
+const LEAVES_MAX = 5;
 /** Reports are given so long to leave when the agent stops; what stays is found in the folders at the next start. */
 const FAREWELL_MS_MAX = 3_000;
 
-export interface AgentSettings {
+/** Why commands are ended when the server knows the agent no more. */
+const GIVEN_UP = 'the server has given the attempt up, since it had not heard of its agent';
+
+export interface AgentSettings extends Omit<AttemptsSettings, 'onNews'> {
   /** Where the api answers. Asked at each try to join: a server that was started anew may have another address and token. */
   readonly findApi: () => Promise<{ readonly url: string; readonly token?: string }>;
-  /** Name of the cluster to the type that names its plug-in. */
-  readonly clusters: Readonly<Record<string, string>>;
-  /** Commands at a time under `multiprocess`. */
-  readonly cores: number;
-  readonly state_directory: string;
   readonly any_user: boolean;
   readonly user: string;
-  readonly hostname: string;
   readonly version: string;
-  readonly log: Logger;
-}
-
-/** An attempt from its lease to the acknowledgement of its end. */
-interface Known {
-  readonly cluster: Cluster;
-  hasEnded: boolean;
-  refusals: number;
-  /** Why the agent itself ended it. */
-  killed_because: string | null;
+  /**
+   * Called when the server refuses the agent, which has never joined before, for a cause that waiting does not cure: a wrong token, a
+   * cluster that does not exist. The agent has ended then. Absent: it goes on asking.
+   */
+  readonly onRefused?: (error: JobmonError) => void;
+  /** Called when the agent has left because it was drained. Absent: a drained agent stays, with nothing to do, until it is restored. */
+  readonly onLeft?: () => void;
 }
 
 /** One stretch of service under one agent id. */
@@ -88,25 +81,25 @@ interface Term {
 export class Agent {
   /** To the api as it was found at the last try to join. */
   private connection!: Connection;
-  private readonly clusters = new Map<string, Cluster>();
-  private readonly known = new Map<number, Known>();
-  private readonly outbox = new Outbox();
+  private attempts!: Attempts;
+  private readonly lease = new LeaseGuard();
   private readonly stopping = new AbortController();
   /** Wakes whoever waits for room, for reports, or for the end. */
   private readonly waiters = new Set<() => void>();
   private releaseFolder: (() => void) | null = null;
   private loop: Promise<void> = Promise.resolve();
-  private lease_ms = Number.POSITIVE_INFINITY;
-  /** When the last renewal that was answered had been sent, by `performance.now()`. */
-  private renewed_ms = 0;
-  private isCutOff = false;
-  /** When the guard looked last, and when it last found that it had been frozen. */
-  private guarded_ms = performance.now();
-  private thawed_ms = Number.NEGATIVE_INFINITY;
+  private stopped: Promise<void> | null = null;
   private term: Term | null = null;
   /** Terms in a row that ended by a failed lease call. */
   private failedTerms = 0;
-  private hasCleared = false;
+  private hasJoined = false;
+  /** It has left, or was refused: it does not join again. */
+  private isOver = false;
+  /** What the server has ordered, and what `drain` has. */
+  private isDrainOrdered = false;
+  private isLeaving = false;
+  private setAsideReason: string | null = null;
+  private openPolls = 0;
 
   constructor(private readonly settings: AgentSettings) {}
 
@@ -115,27 +108,56 @@ export class Agent {
    * another living agent's; a server that is away is waited for.
    */
   start(): void {
-    const { clusters, cores, state_directory, log } = this.settings;
+    const { state_directory, log } = this.settings;
     this.releaseFolder = holdStateDirectory(state_directory);
-    for (const [name, type] of Object.entries(clusters)) {
-      const onReport = (report: AttemptReport) => this.onReport(report);
-      this.clusters.set(name, openCluster(type, { state_directory, cores, memory_gib: totalmem() / 2 ** 30, onReport }));
-    }
+    this.attempts = new Attempts({ ...this.settings, onNews: () => this.wake() });
     this.loop = this.run().catch((error: unknown) => log.error({ error }, 'the agent has stopped by a defect of its own'));
   }
 
+  /** Attempts that have not ended. */
+  get running(): number {
+    return this.attempts.running;
+  }
+
+  /**
+   * Takes nothing new from now on and leaves when everything that runs has ended and is reported; `onLeft` is called then. The server
+   * is told, so that views show it, if it answers.
+   */
+  drain(reason: string): void {
+    if (this.isLeaving) return;
+    this.isLeaving = true;
+    this.settings.log.info(
+      { running: this.running },
+      'the agent drains: it takes nothing new and leaves when its commands have ended',
+    );
+    this.wake();
+    const { term } = this;
+    if (term === null) return;
+    const request = { agent_id: term.agent_id, user: this.settings.user, reason };
+    const options = { signal: this.stopping.signal, timeout_ms: ANSWER_MS_MAX, tries_max: 1 };
+    this.connection.send(drainAgent, request, options).catch(() => undefined);
+  }
+
+  private get isDraining(): boolean {
+    return this.isLeaving || this.isDrainOrdered;
+  }
+
   /** Reports what can be reported within three seconds and lets go of everything else. Commands that run go on. */
-  async stop(): Promise<void> {
-    if (this.stopping.signal.aborted) return this.loop;
+  stop(): Promise<void> {
+    return (this.stopped ??= this.letGo());
+  }
+
+  private async letGo(): Promise<void> {
     this.stopping.abort();
     this.wake();
     await this.loop;
-    const running = [...this.known.values()].filter((known) => !known.hasEnded).length;
-    for (const cluster of this.clusters.values()) cluster.close();
+    const { attempts } = this;
+    const { running } = attempts;
+    attempts.close();
     this.releaseFolder?.();
     const { log } = this.settings;
     if (running > 0) log.info({ running }, 'running commands go on without the agent; its next start adopts them');
-    if (this.outbox.size > 0) log.info({ unreported: this.outbox.size }, 'ended commands are reported at the next start');
+    if (attempts.outbox.size > 0) log.info({ unreported: attempts.outbox.size }, 'ended commands are reported at the next start');
   }
 
   private async run(): Promise<void> {
@@ -143,19 +165,19 @@ export class Agent {
     const guard = setInterval(() => this.checkLease(), GUARD_MS);
     let term: Term | null = null;
     try {
-      while (!signal.aborted) {
+      while (!signal.aborted && !this.isOver) {
         term = await this.join();
         if (term !== null) await this.serve(term);
       }
     } finally {
       clearInterval(guard);
     }
-    if (term !== null) await this.sayFarewell(term);
+    if (term !== null && !this.isOver) await this.sayFarewell(term);
   }
 
-  /** Registers until the server answers. Null when the agent is stopped before. */
+  /** Registers until the server answers. Null when the agent is stopped or refused before. */
   private async join(): Promise<Term | null> {
-    const { hostname, user, any_user, clusters, state_directory, version, log } = this.settings;
+    const { hostname, user, any_user, clusters, cores, memory_gib, state_directory, version, log } = this.settings;
     const request = {
       hostname,
       user,
@@ -164,63 +186,36 @@ export class Agent {
       state_directory,
       process_id: process.pid,
       version,
+      cores,
+      memory_gib,
     };
     for (let tried = 1; !this.stopping.signal.aborted; tried++) {
       const sent_ms = performance.now();
       try {
         this.connection = new Connection(await this.settings.findApi());
         const options = { signal: this.stopping.signal, timeout_ms: ANSWER_MS_MAX, tries_max: 1 };
-        const { agent_id, lease_seconds, adopted } = await this.connection.send(registerAgent, request, options);
-        this.lease_ms = lease_seconds * 1_000;
-        this.renewed_ms = sent_ms;
-        this.isCutOff = false;
-        await this.takeOver(adopted);
+        const full = { ...request, has_joined_before: this.hasJoined };
+        const { agent_id, lease_seconds, adopted } = await this.connection.send(registerAgent, full, options);
+        this.hasJoined = true;
+        this.lease.begin(lease_seconds, sent_ms);
+        await this.attempts.takeOver(adopted, this.lease.length_ms, this.stopping.signal);
         log.info({ agent_id, adopted: adopted.length }, 'the agent has joined');
         return { agent_id, lease_seconds, over: new AbortController() };
       } catch (thrown) {
         if (this.stopping.signal.aborted) return null;
+        this.lease.heedFailure(thrown, sent_ms);
         const error = JobmonError.from(thrown);
+        if (!this.hasJoined && !error.kind.retryable && this.settings.onRefused !== undefined) {
+          this.isOver = true;
+          this.settings.onRefused(error);
+          return null;
+        }
         // Said once and then every minute or so: in a house the api starts beside the agent.
         if (tried % 12 === 2) log.warn({ error: error.message }, 'the server does not take the agent yet; it goes on asking');
       }
       await this.pause(tried);
     }
     return null;
-  }
-
-  /** Makes what the agent knows agree with what the server says is its own. */
-  private async takeOver(adopted: readonly Assignment[]): Promise<void> {
-    const { state_directory, log } = this.settings;
-    const own = new Set(adopted.map((assignment) => assignment.task_instance_id));
-    const foreign = [...this.known].filter(([task_instance_id]) => !own.has(task_instance_id));
-    for (const [task_instance_id, known] of foreign) {
-      this.kill(task_instance_id, known, 'the server has given the attempt away');
-    }
-    // The next attempt of such a task may be leased to this very agent: it must not run beside the remains of the one before.
-    const bound_ms = performance.now() + Math.min(KILL_GRACE_MS, this.lease_ms / 6) + ENDING_MS_MAX;
-    while (foreign.some(([, known]) => !known.hasEnded) && performance.now() < bound_ms) {
-      await this.rest(50, this.stopping.signal);
-      if (this.stopping.signal.aborted) return;
-    }
-    if (!this.hasCleared) {
-      const cleared = await clearLeftovers(state_directory, own);
-      if (cleared.removed > 0) log.info(cleared, 'cleared what a former agent left behind');
-      this.hasCleared = true;
-    }
-    for (const assignment of adopted) this.take(assignment, (cluster) => cluster.adopt(assignment));
-  }
-
-  private take(assignment: Assignment, hand: (cluster: Cluster) => void): void {
-    const { task_instance_id } = assignment;
-    if (this.known.has(task_instance_id)) return;
-    const cluster = this.clusters.get(assignment.cluster);
-    if (cluster === undefined) {
-      const error_description = `the agent on ${this.settings.hostname} serves no cluster '${assignment.cluster}'`;
-      this.outbox.add({ task_instance_id, status: 'W', error_description });
-      return;
-    }
-    this.known.set(task_instance_id, { cluster, hasEnded: false, refusals: 0, killed_because: null });
-    hand(cluster);
   }
 
   /** Runs the loops of a term until one of them ends it. */
@@ -232,61 +227,129 @@ export class Agent {
     this.stopping.signal.addEventListener('abort', end, { once: true });
     this.term = term;
     if (this.stopping.signal.aborted) end();
-    const loops = [this.beatFor(term), this.reportFor(term), this.leaseFor(term)];
+    const loops = [this.beatFor(term), this.reportFor(term), this.leaseFor(term), this.obeyFor(term), this.leaveFor(term)];
     await Promise.allSettled(loops.map((loop) => loop.finally(end)));
     this.stopping.signal.removeEventListener('abort', end);
   }
 
   /**
-   * Keeps a long poll open for every cluster with room: one for all of them while nothing changes, and another for a cluster
-   * that gets room while the first one waits without it. A poll is never taken back, since its answer may be on the way.
+   * Keeps a long poll open while there is room. When there is more room than it said, another one takes its place: the server
+   * answers the one before. A poll is never taken back here, since its answer may be on the way.
    */
   private async leaseFor(term: Term): Promise<void> {
     const { signal } = term.over;
-    const asked = new Set<string>();
-    const polls = new Set<Promise<void>>();
-    while (!signal.aborted) {
-      const wanted: Record<string, number> = {};
-      for (const [name, cluster] of this.clusters) {
-        const room = Math.min(cluster.room().slots, WANTED_MAX);
-        if (room > 0 && !asked.has(name) && !this.outbox.isFull) wanted[name] = room;
-      }
-      const names = Object.keys(wanted);
-      if (names.length === 0) {
+    const open = new Set<Promise<void>>();
+    let asked: Record<string, ClusterRoom> = {};
+    for (let number = 1; !signal.aborted;) {
+      const wanted = this.isDraining ? {} : this.attempts.room();
+      // An agent that drains ends its open poll by one that wants nothing.
+      const isDue = open.size === 0 ? hasMore(wanted, {}) : hasMore(wanted, asked) || (this.isDraining && hasMore(asked, {}));
+      if (!isDue || open.size >= POLLS_MAX) {
         await this.news(signal);
         continue;
       }
-      for (const name of names) asked.add(name);
-      const poll = this.poll(term, wanted).finally(() => {
-        for (const name of names) asked.delete(name);
-        polls.delete(poll);
+      asked = wanted;
+      const poll = this.poll(term, wanted, number++).finally(() => {
+        open.delete(poll);
+        this.openPolls = open.size;
         this.wake();
       });
-      polls.add(poll);
+      open.add(poll);
+      this.openPolls = open.size;
     }
-    await Promise.allSettled(polls);
+    await Promise.allSettled(open);
   }
 
   /** One long poll. One without an answer ends the term: it may have given attempts, and registering again names them. */
-  private async poll(term: Term, wanted: Record<string, number>): Promise<void> {
+  private async poll(term: Term, wanted: Record<string, ClusterRoom>, number: number): Promise<void> {
     const { signal } = term.over;
     const sent_ms = performance.now();
-    const request = { agent_id: term.agent_id, wanted, wait_seconds: LEASE_WAIT_SECONDS };
-    const timeout_ms = LEASE_WAIT_SECONDS * 1_000 + ANSWER_MS_MAX;
+    const wait_seconds = hasMore(wanted, {}) ? POLL_WAIT_SECONDS : 0;
+    const failed_tasks = this.attempts.failedStarts.task_ids;
+    const request = { agent_id: term.agent_id, wanted, number, failed_tasks, wait_seconds };
+    const timeout_ms = POLL_WAIT_SECONDS * 1_000 + ANSWER_MS_MAX;
     try {
       const { assignments } = await this.connection.send(leaseAssignments, request, { signal, timeout_ms, tries_max: 1 });
       if (signal.aborted) return; // The next registration names what it gave.
       this.failedTerms = 0;
-      this.renewed_ms = Math.max(this.renewed_ms, sent_ms);
+      this.lease.renew(sent_ms);
       // An answer that lay there while this process was frozen may be of attempts that others have by now.
-      if (performance.now() - this.renewed_ms > (this.lease_ms * 2) / 3) return term.over.abort();
-      for (const assignment of assignments) this.take(assignment, (cluster) => cluster.start(assignment));
+      if (this.lease.isOverdue) return term.over.abort();
+      this.attempts.start(assignments);
     } catch (thrown) {
       if (signal.aborted) return;
+      this.lease.heedFailure(thrown, sent_ms);
       this.settings.log.info({ error: JobmonError.from(thrown).message }, 'a lease call failed; the agent joins again');
       await this.pause(++this.failedTerms, signal);
       term.over.abort();
     }
+  }
+
+  /** Keeps a long poll open for orders, whatever else the agent does: a kill reaches it within a second. */
+  private async obeyFor(term: Term): Promise<void> {
+    const { signal } = term.over;
+    for (let failed = 0; !signal.aborted;) {
+      const sent_ms = performance.now();
+      try {
+        const { agent_id } = term;
+        const { killing } = this.attempts;
+        const request = { agent_id, killing, is_draining: this.isDrainOrdered, wait_seconds: POLL_WAIT_SECONDS };
+        const timeout_ms = POLL_WAIT_SECONDS * 1_000 + ANSWER_MS_MAX;
+        const orders = await this.connection.send(orderAgent, request, { signal, timeout_ms, tries_max: 1 });
+        failed = 0;
+        if (signal.aborted) return;
+        if (!orders.is_known) return this.endAll(GIVEN_UP);
+        this.heed(orders);
+        // What is ordered of attempts that do not run here is settled by their reports, or by the next term.
+        if (!this.attempts.obey(orders.kill) && orders.kill.length > 0) await this.rest(GUARD_MS, signal);
+      } catch (thrown) {
+        if (signal.aborted) return;
+        this.lease.heedFailure(thrown, sent_ms);
+        await this.pause(++failed, signal);
+      }
+    }
+  }
+
+  /** Takes over whether the agent is to drain, or was set aside. */
+  private heed({ is_draining, set_aside_reason }: ReplyOf<typeof orderAgent>): void {
+    const { log } = this.settings;
+    if (is_draining !== this.isDrainOrdered) {
+      this.isDrainOrdered = is_draining;
+      if (is_draining) log.info({ running: this.running }, 'ordered to drain: nothing new is taken');
+      else if (!this.isLeaving) log.info('the order to drain was taken back');
+      this.wake();
+    }
+    if (set_aside_reason === this.setAsideReason) return;
+    this.setAsideReason = set_aside_reason;
+    this.attempts.failedStarts.clear();
+    if (set_aside_reason === null) log.info('the server gives this agent work again');
+    else
+      log.error({ set_aside_reason }, 'the server has set this agent aside: restore it, or start it anew, when its host is well');
+  }
+
+  /** Leaves for good when the agent drains and nothing of it is left. */
+  private async leaveFor(term: Term): Promise<void> {
+    const { signal } = term.over;
+    for (let failed = 0; !signal.aborted && this.settings.onLeft !== undefined;) {
+      if (!this.isDraining || !this.attempts.isEmpty || this.openPolls > 0) {
+        await this.news(signal);
+        continue;
+      }
+      try {
+        const options = { signal, timeout_ms: ANSWER_MS_MAX, tries_max: 1 };
+        await this.connection.send(leaveAgent, { agent_id: term.agent_id }, options);
+        this.settings.log.info({ agent_id: term.agent_id }, 'the agent has left');
+        this.isOver = true;
+        this.settings.onLeft();
+        return;
+      } catch {
+        // The server is away, or has given an attempt in a call whose answer was lost.
+        if (signal.aborted) return;
+        if (++failed > LEAVES_MAX) return term.over.abort();
+        await this.pause(failed, signal);
+      }
+    }
+    if (!signal.aborted) await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
   }
 
   private async beatFor(term: Term): Promise<void> {
@@ -297,20 +360,18 @@ export class Agent {
       if (signal.aborted) return;
       const sent_ms = performance.now();
       try {
-        const request = { agent_id: term.agent_id, running: [...this.known.keys()] };
+        const request = { agent_id: term.agent_id, running: this.attempts.ids };
         const options = { signal, timeout_ms: interval_ms, tries_max: 1 };
         const { is_known, kill } = await this.connection.send(beatAgent, request, options);
         failed = 0;
         if (signal.aborted) return;
-        if (!is_known) return this.endAll('the server has given the attempt up, since it had not heard of its agent');
-        this.renewed_ms = Math.max(this.renewed_ms, sent_ms);
-        for (const task_instance_id of kill) {
-          const known = this.known.get(task_instance_id);
-          if (known !== undefined) this.kill(task_instance_id, known, 'the server ordered it', KILL_GRACE_MS);
-        }
+        if (!is_known) return this.endAll(GIVEN_UP);
+        this.lease.renew(sent_ms);
+        this.attempts.obey(kill);
       } catch (thrown) {
         if (signal.aborted) return;
         failed++;
+        this.lease.heedFailure(thrown, sent_ms);
         this.settings.log.warn({ error: JobmonError.from(thrown).message }, 'a heartbeat of the agent got no answer');
       }
     }
@@ -319,7 +380,7 @@ export class Agent {
   private async reportFor(term: Term): Promise<void> {
     const { signal } = term.over;
     for (let failed = 0; !signal.aborted;) {
-      if (this.outbox.size === 0) {
+      if (this.attempts.outbox.size === 0) {
         await this.news(signal);
       } else if (await this.sendBatch(term, signal)) {
         failed = 0;
@@ -331,79 +392,39 @@ export class Agent {
 
   /** Sends one message of reports and draws the conclusions from its answer; false when there was none that counts. */
   private async sendBatch(term: Term, signal: AbortSignal): Promise<boolean> {
-    const reports = this.outbox.take();
+    const { outbox, failedStarts } = this.attempts;
+    const reports = outbox.take();
+    const sent_ms = performance.now();
     try {
+      const failed = new Set(failedStarts.task_instance_ids);
+      const failed_starts = reports.some(({ task_instance_id }) => failed.has(task_instance_id)) ? [...failed] : [];
       const options = { signal, timeout_ms: ANSWER_MS_MAX, tries_max: 1 };
-      const { statuses } = await this.connection.send(reportAttempts, { agent_id: term.agent_id, reports }, options);
+      const request = { agent_id: term.agent_id, reports, failed_starts };
+      const { statuses } = await this.connection.send(reportAttempts, request, options);
       if (signal.aborted) throw new Error('the term is over');
-      for (const [at, report] of reports.entries()) this.onStanding(report, statuses[at] ?? null);
+      for (const [at, report] of reports.entries()) {
+        this.attempts.onStanding(report, statuses[at] ?? null, this.lease.length_ms);
+      }
       this.wake();
       return true;
     } catch (thrown) {
-      this.outbox.giveBack(reports);
+      outbox.giveBack(reports);
+      this.lease.heedFailure(thrown, sent_ms);
       if (!signal.aborted)
         this.settings.log.warn({ error: JobmonError.from(thrown).message, reports: reports.length }, 'reports got no answer');
       return false;
     }
   }
 
-  /** What follows from the status that stands after a report. */
-  private onStanding(report: AttemptReport, standing: string | null): void {
-    const { task_instance_id, status } = report;
-    const known = this.known.get(task_instance_id);
-    if (status === 'R') {
-      if (standing !== 'R' && known !== undefined) this.kill(task_instance_id, known, `it stands at ${standing} on the server`);
-      return;
-    }
-    const isLive = standing === 'I' || standing === 'O' || standing === 'R' || standing === 'T';
-    if (isLive && known !== undefined && ++known.refusals < REFUSALS_MAX) {
-      // "Could not be started" is no end of what the server has as running; that its end is not known is one.
-      this.outbox.add(status === 'W' && standing !== 'I' ? { ...report, status: 'U' } : report);
-      return;
-    }
-    if (isLive) this.settings.log.error({ task_instance_id, status, standing }, 'the server does not take the end of an attempt');
-    this.known.delete(task_instance_id);
-    known?.cluster.forget(task_instance_id);
-  }
-
-  private onReport(report: AttemptReport): void {
-    const known = this.known.get(report.task_instance_id);
-    if (known !== undefined && report.status !== 'R') known.hasEnded = true;
-    const because = known?.killed_because;
-    const error_description =
-      because && report.status !== 'D' ? `${report.error_description ?? 'ended'}: ${because}` : report.error_description;
-    this.outbox.add({ ...report, error_description, nodename: this.settings.hostname });
-    this.wake();
-  }
-
-  /** Ends an attempt. Without `grace_ms` others may start it soon: the last sixth of the lease stays for SIGKILL to work. */
-  private kill(task_instance_id: number, known: Known, because: string, grace_ms = this.lease_ms / 6): void {
-    if (known.hasEnded || known.killed_because !== null) return;
-    known.killed_because = because;
-    this.settings.log.info({ task_instance_id, because }, 'killing an attempt');
-    known.cluster.kill(task_instance_id, Math.min(KILL_GRACE_MS, grace_ms));
-  }
-
   private endAll(because: string): void {
-    for (const [task_instance_id, known] of this.known) this.kill(task_instance_id, known, because);
+    this.attempts.endAll(because, this.lease.length_ms);
   }
 
-  /**
-   * Kills everything when the lease could not be renewed for two thirds of it. A process that was frozen (SIGSTOP, Ctrl-Z) did
-   * not try: what it held may be its own still, so it has a sixth of the lease for the beat that is due.
-   */
+  /** Kills everything when the lease could not be renewed for two thirds of it. */
   private checkLease(): void {
-    const now_ms = performance.now();
-    if (now_ms - this.guarded_ms > FROZEN_MS) this.thawed_ms = now_ms;
-    this.guarded_ms = now_ms;
-    if (this.isCutOff || now_ms - this.renewed_ms < (this.lease_ms * 2) / 3 || now_ms - this.thawed_ms < this.lease_ms / 6)
-      return;
-    this.isCutOff = true;
-    const seconds = Math.round((this.lease_ms * 2) / 3_000);
-    this.settings.log.error(
-      { running: this.known.size },
-      `the server did not answer for ${seconds} s; the agent ends its commands`,
-    );
+    if (!this.lease.hasJustRunOut()) return;
+    const seconds = Math.round((this.lease.length_ms * 2) / 3_000);
+    this.settings.log.error({ running: this.running }, `the server did not answer for ${seconds} s; the agent ends its commands`);
     this.endAll(`its agent could not reach the server for ${seconds} s`);
     this.term?.over.abort();
     this.wake();
@@ -412,7 +433,7 @@ export class Agent {
   /** The last reports of an agent that stops, if the server answers in time. */
   private async sayFarewell(term: Term): Promise<void> {
     const signal = AbortSignal.timeout(FAREWELL_MS_MAX);
-    while (this.outbox.size > 0 && (await this.sendBatch(term, signal)));
+    while (this.attempts.outbox.size > 0 && (await this.sendBatch(term, signal)));
   }
 
   private wake(): void {
@@ -431,12 +452,20 @@ export class Agent {
     });
   }
 
-  /** Waits after the nth failure: doubled each time, up to five seconds. */
+  /** Waits after the nth failure: doubled each time, up to five seconds, and never so long that the lease would run out by it. */
   private pause(failed: number, signal: AbortSignal = this.stopping.signal): Promise<void> {
-    return this.rest(Math.min(PAUSE_MS_MAX, 100 * 2 ** Math.min(failed - 1, 10)), signal);
+    return this.rest(Math.min(PAUSE_MS_MAX, this.lease.length_ms / 6, 100 * 2 ** Math.min(failed - 1, 10)), signal);
   }
 
   private async rest(ms: number, signal: AbortSignal): Promise<void> {
     await sleep(ms, undefined, { signal }).catch(() => undefined);
   }
+}
+
+/** Whether some cluster has more room than was asked for. */
+function hasMore(room: Readonly<Record<string, ClusterRoom>>, asked: Readonly<Record<string, ClusterRoom>>): boolean {
+  return Object.entries(room).some(([cluster, { slots, cores, memory_gib }]) => {
+    const before = asked[cluster] ?? { slots: 0, cores: 0, memory_gib: 0 };
+    return slots > before.slots || cores > before.cores || memory_gib > before.memory_gib;
+  });
 }

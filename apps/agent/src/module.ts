@@ -7,7 +7,7 @@ import { Agent, type AgentSettings } from './agent';
 
 /** What the agent is started with. */
 export interface AgentContext {
-  readonly config: { readonly agent: Pick<Config['agent'], 'cores' | 'state_directory' | 'any_user'> };
+  readonly config: { readonly agent: Pick<Config['agent'], 'cores' | 'memory_gib' | 'state_directory' | 'any_user'> };
   readonly log: Logger;
   /** Where the api answers; it may come up later than the agent, and come back elsewhere when it is asked for again. */
   readonly findApi: AgentSettings['findApi'];

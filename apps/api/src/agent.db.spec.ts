@@ -36,10 +36,13 @@ describeOnDatabases('agents', (database) => {
       state_directory: `/var/${user}`,
       process_id: 17,
       version: '0',
+      cores: 4,
+      memory_gib: 8,
       ...changes,
     });
+  const room = (slots: number) => ({ sequential: { slots, cores: 1_000, memory_gib: 1_000 } });
   const lease = (agent_id: number, count: number, wait_seconds = 0) =>
-    ok(served, 'POST', `/api/v4/agents/${agent_id}/lease`, { wanted: { sequential: count }, wait_seconds });
+    ok(served, 'POST', `/api/v4/agents/${agent_id}/lease`, { wanted: room(count), wait_seconds });
   const report = (agent_id: number, ...reports: unknown[]) =>
     ok(served, 'POST', `/api/v4/agents/${agent_id}/report`, { reports });
   const taskOf = async (bound: Bound, position: number) => ok(served, 'GET', `/api/v4/tasks/${bound.task_ids[position]}`);
@@ -149,7 +152,7 @@ describeOnDatabases('agents', (database) => {
   it('leases nothing for a caller that has hung up', async () => {
     const run = await makeRun(1, 'fay');
     const { agent_id } = await join('fay');
-    const body = JSON.stringify({ wanted: { sequential: 1 }, wait_seconds: 20 });
+    const body = JSON.stringify({ wanted: room(1), wait_seconds: 20 });
     const { transactions } = database().counts;
     const sent = httpRequest({
       port: served.port,
@@ -186,7 +189,7 @@ describeOnDatabases('agents', (database) => {
       kill: ids,
     });
     const refused = await call(served, 'POST', `/api/v4/agents/${former.agent_id}/lease`, {
-      wanted: { sequential: 1 },
+      wanted: room(1),
       wait_seconds: 0,
     });
     expect([refused.status, refused.json.error.code]).toEqual([404, 'NOT_FOUND']);

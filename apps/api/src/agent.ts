@@ -1,8 +1,10 @@
 /**
- * Agents: they join, ask for work by long poll, report, and give signs of life. Who holds which attempt is a column of the
+ * Agents: they join, ask for work and for orders by long poll, report, give signs of life, and leave. Who holds which attempt is a column of the
  * instance that is no status, so a restarted agent's takeover is written here; every status change goes over the bus.
  */
 import {
+  agentAsked,
+  agentOrdered,
   LIVE_WORKFLOW_RUN_STATUSES,
   JobmonError,
   leaseTaskInstances,
@@ -10,18 +12,19 @@ import {
   reportAttempt,
   taskQueued,
   workflowRunChanged,
-  type AgentView,
   type Assignment,
   type AttemptReport,
   type beatAgent,
   type leaseAssignments,
-  type listAgents,
+  type leaveAgent,
+  type orderAgent,
   type registerAgent,
   type reportAttempts,
   type ReplyOf,
   type RequestOf,
 } from '@jobmon/contracts';
 import { instancesByStatus, type Database, type Dialect, type Procedure } from '@jobmon/entities';
+import { setAsideBadHost } from './bad-host';
 import { unknownClusters } from './cluster';
 import type { Call, Room } from './context';
 import { News } from './workflow-view';
@@ -30,15 +33,14 @@ import { News } from './workflow-view';
 const LOOK_INTERVAL_MS = 1_000;
 /** Rows looked up in one statement. */
 const PIECE_ROWS_MAX = 1_000;
-/** Agents in one list. */
-const LISTED_MAX = 1_000;
-const DAY_SECONDS = 86_400;
+export const MIB_PER_GIB = 1_024;
 
 type JoinRequest = RequestOf<typeof registerAgent>;
 
 /**
  * Makes the agent's row. A predecessor (same host, user and state folder) ends in the same transaction, and its attempts that
- * have not ended pass to the new row: two agents never hold the same attempt.
+ * have not ended pass to the new row: two agents never hold the same attempt. What was ordered of the predecessor stands for the same
+ * process that joins again, and not for a new one: starting an agent anew is how it is brought back.
  */
 export async function joinAgent(room: Room, request: JoinRequest): Promise<ReplyOf<typeof registerAgent>> {
   const { database, config } = room;
@@ -56,13 +58,15 @@ function* join(
 ): Procedure<{ agent_id: number; task_instance_ids: number[] }> {
   const { hostname, user, state_directory } = request;
   const found = yield {
-    sql: `SELECT id FROM agent WHERE ended_date IS NULL AND hostname = ? AND user = ? AND state_directory = ? ORDER BY id${dialect.forUpdate}`,
+    sql: `SELECT id, drain_date, drain_reason, set_aside_date, set_aside_reason FROM agent
+           WHERE ended_date IS NULL AND hostname = ? AND user = ? AND state_directory = ? ORDER BY id${dialect.forUpdate}`,
     params: [hostname, user, state_directory],
   };
-  const former = (found.rows as { id: number }[]).map(({ id }) => id);
+  const former = (found.rows as Former[]).map(({ id }) => id);
   const { insert_id: agent_id } = yield {
-    sql: `INSERT INTO agent (hostname, user, any_user, clusters, state_directory, process_id, version, registered_date, lease_until_date, ended_date)
-          VALUES (?, ?, ?, ?, ?, ?, ?, ${dialect.now}, ${dialect.nowPlusSeconds}, NULL)`,
+    sql: `INSERT INTO agent (hostname, user, any_user, clusters, state_directory, process_id, version, registered_date, lease_until_date, ended_date,
+                             cores, memory_mib)
+          VALUES (?, ?, ?, ?, ?, ?, ?, ${dialect.now}, ${dialect.nowPlusSeconds}, NULL, ?, ?)`,
     params: [
       hostname,
       user,
@@ -72,9 +76,18 @@ function* join(
       request.process_id,
       request.version,
       lease_seconds,
+      request.cores,
+      Math.ceil(request.memory_gib * MIB_PER_GIB),
     ],
   };
-  if (former.length === 0) return { agent_id, task_instance_ids: [] };
+  const last = (found.rows as Former[]).at(-1);
+  if (last === undefined) return { agent_id, task_instance_ids: [] };
+  if (request.has_joined_before && (last.drain_date ?? last.set_aside_date) !== null) {
+    yield {
+      sql: 'UPDATE agent SET drain_date = ?, drain_reason = ?, set_aside_date = ?, set_aside_reason = ? WHERE id = ?',
+      params: [last.drain_date, last.drain_reason, last.set_aside_date, last.set_aside_reason, agent_id],
+    };
+  }
   const marks = former.map(() => '?').join(', ');
   yield { sql: `UPDATE agent SET ended_date = ${dialect.now} WHERE id IN (${marks})`, params: former };
   // Without a lock: a lease begins with its agent's row, which is locked here, so nothing can be added to what they hold.
@@ -94,10 +107,18 @@ function* join(
   return { agent_id, task_instance_ids };
 }
 
+interface Former {
+  readonly id: number;
+  readonly drain_date: string | null;
+  readonly drain_reason: string | null;
+  readonly set_aside_date: string | null;
+  readonly set_aside_reason: string | null;
+}
+
 /** What an agent may still have to do with: T is heard of again, and K must be stopped and told so. */
-const HELD_STATUSES = ['I', 'O', 'R', 'T', 'K'];
+export const HELD_STATUSES = ['I', 'O', 'R', 'T', 'K'];
 /** Attempts that agents hold are found through the live server runs, since agent_id has no index. */
-const LIVE_SERVER_RUN = `wr.driver = 'server' AND wr.status IN (${LIVE_WORKFLOW_RUN_STATUSES.map((status) => `'${status}'`).join(', ')})`;
+export const LIVE_SERVER_RUN = `wr.driver = 'server' AND wr.status IN (${LIVE_WORKFLOW_RUN_STATUSES.map((status) => `'${status}'`).join(', ')})`;
 
 /** What an agent needs to start each instance, in the order of the ids. */
 async function readAssignments(database: Database, ids: readonly number[]): Promise<Assignment[]> {
@@ -123,7 +144,7 @@ async function readAssignments(database: Database, ids: readonly number[]): Prom
   return assignments;
 }
 
-function objectIn(text: string): Record<string, unknown> {
+export function objectIn(text: string): Record<string, unknown> {
   try {
     const value: unknown = JSON.parse(text);
     return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : {};
@@ -147,7 +168,7 @@ function renew({ database, config }: Room, agent_id: number): Promise<boolean> {
 /** @throws JobmonError NOT_FOUND when the agent is unknown, was replaced or given up. */
 export async function answerLease(
   room: Room,
-  { agent_id, wanted, wait_seconds }: RequestOf<typeof leaseAssignments>,
+  { agent_id, wanted, failed_tasks, number, wait_seconds }: RequestOf<typeof leaseAssignments>,
   call: Call,
 ): Promise<ReplyOf<typeof leaseAssignments>> {
   if (!(await renew(room, agent_id))) {
@@ -155,18 +176,30 @@ export async function answerLease(
   }
   const { database, messenger, sender } = room;
   const signal = call.signal();
-  const wantsAny = Object.values(wanted).some((count) => count > 0);
+  const wantsAny = Object.values(wanted).some(({ slots }) => slots > 0);
   const deadline = performance.now() + wait_seconds * 1_000;
   const news = new News();
-  const stops = [messenger.subscribe(taskQueued, () => news.tell()), messenger.subscribe(workflowRunChanged, () => news.tell())];
+  let isOver = false;
+  const stops = [
+    messenger.subscribe(agentAsked, (asked) => {
+      if (asked.agent_id !== agent_id || asked.number <= number) return;
+      isOver = true;
+      news.tell();
+    }),
+    messenger.subscribe(taskQueued, () => news.tell()),
+    messenger.subscribe(workflowRunChanged, () => news.tell()),
+    messenger.subscribe(agentOrdered, (ordered) => ordered.agent_id === agent_id && news.tell()),
+  ];
+  messenger.publish(agentAsked, { agent_id, number });
   try {
     for (;;) {
+      if (isOver) return { assignments: [] };
       news.forget();
       // Once the caller is gone nothing may be leased in its name.
       if (wantsAny && !signal.aborted && (await isAnythingQueued(database))) {
         const { task_instance_ids } = await sender.send(
           leaseTaskInstances,
-          { agent_id, wanted },
+          { agent_id, wanted, failed_tasks },
           { request_id: call.request_id },
         );
         if (task_instance_ids.length > 0) return { assignments: await readAssignments(database, task_instance_ids) };
@@ -190,18 +223,97 @@ async function isAnythingQueued(database: Database): Promise<boolean> {
   return rows.length > 0;
 }
 
-/** Takes a list of reports apart: each goes to the state machine, where those of all agents are written together. */
+/**
+ * Answers what is ordered of an agent as soon as something is that it does not know. Reads only; a lost event costs it the time to
+ * the next look.
+ */
+export async function answerOrders(
+  { database, messenger }: Room,
+  { agent_id, killing, is_draining, wait_seconds }: RequestOf<typeof orderAgent>,
+  call: Call,
+): Promise<ReplyOf<typeof orderAgent>> {
+  const signal = call.signal();
+  const deadline = performance.now() + wait_seconds * 1_000;
+  const known = new Set(killing);
+  const news = new News();
+  const stop = messenger.subscribe(agentOrdered, (ordered) => ordered.agent_id === agent_id && news.tell());
+  try {
+    for (;;) {
+      news.forget();
+      const orders = await readOrders(database, agent_id);
+      const kill = orders.kill.filter((task_instance_id) => !known.has(task_instance_id));
+      const isNews = !orders.is_known || kill.length > 0 || orders.is_draining !== is_draining;
+      const left_ms = deadline - performance.now();
+      if (isNews || left_ms <= 1 || signal.aborted) return { ...orders, kill };
+      await news.wait(Math.ceil(Math.min(left_ms, LOOK_INTERVAL_MS)), signal);
+    }
+  } finally {
+    stop();
+  }
+}
+
+async function readOrders(database: Database, agent_id: number): Promise<ReplyOf<typeof orderAgent>> {
+  const [agent] = await database.read<Pick<Former, 'drain_date' | 'set_aside_reason'>>(
+    'SELECT drain_date, set_aside_reason FROM agent WHERE id = ? AND ended_date IS NULL',
+    [agent_id],
+  );
+  if (agent === undefined) return { is_known: false, kill: [], is_draining: false, set_aside_reason: null };
+  const where = { sql: `${LIVE_SERVER_RUN} AND ti.agent_id = ?`, params: [agent_id] };
+  const ordered = instancesByStatus('ordered', 'ti.id', ['K'], where);
+  const rows = await database.read<{ id: number }>(`SELECT id FROM ${ordered.sql} ORDER BY id`, ordered.params);
+  return {
+    is_known: true,
+    kill: rows.map(({ id }) => id),
+    is_draining: agent.drain_date !== null,
+    set_aside_reason: agent.set_aside_reason,
+  };
+}
+
+/**
+ * Ends the row of an agent that holds nothing. The row is locked, and a lease begins with it, so nothing comes in between. One that
+ * has ended already has left.
+ *
+ * @throws JobmonError NOT_FOUND, and CONFLICT when it holds an attempt: a new agent in its state directory must find the row, to adopt it.
+ */
+export async function letAgentLeave(
+  { database }: Room,
+  { agent_id }: RequestOf<typeof leaveAgent>,
+): Promise<ReplyOf<typeof leaveAgent>> {
+  const { dialect } = database;
+  return database.write({ label: 'agent.leave' }, function* (): Procedure<ReplyOf<typeof leaveAgent>> {
+    const found = yield { sql: `SELECT id FROM agent WHERE id = ?${dialect.forUpdate}`, params: [agent_id] };
+    if (found.rows.length === 0) throw new JobmonError('NOT_FOUND', `there is no agent ${agent_id}`);
+    const where = { sql: `${LIVE_SERVER_RUN} AND ti.agent_id = ?`, params: [agent_id] };
+    const { sql, params } = instancesByStatus('held', 'ti.id', HELD_STATUSES, where);
+    const held = yield { sql: `SELECT id FROM ${sql} LIMIT 1`, params };
+    if (held.rows.length > 0) {
+      throw new JobmonError(
+        'CONFLICT',
+        `agent ${agent_id} holds attempts that have not ended: it leaves when their ends are reported`,
+      );
+    }
+    yield { sql: `UPDATE agent SET ended_date = COALESCE(ended_date, ${dialect.now}) WHERE id = ?`, params: [agent_id] };
+    return {};
+  });
+}
+
+/**
+ * Takes a list of reports apart: each goes to the state machine, where those of all agents are written together. Then looks whether
+ * the agent's host is a bad one.
+ */
 export async function answerReports(
-  { sender }: Room,
-  { agent_id, reports }: RequestOf<typeof reportAttempts>,
+  room: Room,
+  { agent_id, reports, failed_starts }: RequestOf<typeof reportAttempts>,
   call: Call,
 ): Promise<ReplyOf<typeof reportAttempts>> {
+  const { sender } = room;
   const outcomes = await Promise.allSettled(
     reports.map((report) => sender.send(reportAttempt, { agent_id, report: shortened(report) }, { request_id: call.request_id })),
   );
   const failed = outcomes.find((outcome) => outcome.status === 'rejected');
   // The agent sends the whole list again; what was written answers its standing status then.
   if (failed !== undefined) throw failed.reason;
+  await setAsideBadHost(room, agent_id, failed_starts);
   return { statuses: outcomes.map((outcome) => (outcome.status === 'fulfilled' ? outcome.value.status : null)) };
 }
 
@@ -232,24 +344,4 @@ export async function answerBeat(
     for (const { id } of await database.read<{ id: number }>(sql, [JSON.stringify(piece), agent_id])) kill.push(id);
   }
   return { is_known: true, kill };
-}
-
-type AgentRow = Omit<AgentView, 'any_user' | 'clusters' | 'is_alive'> & { any_user: number; clusters: string; is_alive: number };
-
-export async function findAgents({ database }: Room): Promise<ReplyOf<typeof listAgents>> {
-  const { dialect } = database;
-  const rows = await database.read<AgentRow>(
-    `SELECT id AS agent_id, hostname, user, any_user, clusters, registered_date, lease_until_date,
-            CASE WHEN ended_date IS NULL AND lease_until_date > ${dialect.now} THEN 1 ELSE 0 END AS is_alive
-       FROM agent WHERE ended_date IS NULL OR ended_date > ${dialect.nowPlusSeconds} ORDER BY id DESC LIMIT ${LISTED_MAX}`,
-    [-DAY_SECONDS],
-  );
-  return {
-    agents: rows.map((row) => ({
-      ...row,
-      any_user: row.any_user === 1,
-      clusters: JSON.parse(row.clusters) as string[],
-      is_alive: row.is_alive === 1,
-    })),
-  };
 }

@@ -44,8 +44,14 @@ describeOnDatabases('bad input', (database) => {
         state_directory: 'x',
         process_id: 1,
         version: 'x',
+        cores: 1,
+        memory_gib: 1,
       },
-      'agent.lease': { wanted: { dummy: 1 }, wait_seconds: 0 },
+      'agent.lease': { wanted: { dummy: { slots: 1, cores: 1, memory_gib: 1 } }, wait_seconds: 0 },
+      'agent.orders': { killing: [], is_draining: false, wait_seconds: 0 },
+      'agent.leave': {},
+      'agent.drain': { user: 'x' },
+      'agent.restore': { user: 'x' },
       'agent.report': { reports: [{ task_instance_id: UNKNOWN_ID, status: 'D' }] },
       'agent.beat': { running: [] },
     };
@@ -142,7 +148,7 @@ describeOnDatabases('bad input', (database) => {
   });
 
   /** Operations that answer 200 for an unknown agent or instance, by contract. */
-  const TELLS_IN_REPLY = ['agent.beat', 'agent.report'];
+  const TELLS_IN_REPLY = ['agent.beat', 'agent.orders', 'agent.report'];
   it.each(withPath.filter(([name]) => !TELLS_IN_REPLY.includes(name)))(
     '%s does not find an unknown id',
     async (name, operation, { method }) => {

@@ -2,23 +2,27 @@
 import {
   addVersionOfTool,
   beatAgent,
+  drainAgent,
   followWorkflow,
+  getAgent,
   getTask,
   getTemplateUsage,
   getWorkflow,
   getWorkflowHistory,
   groupWorkflowErrors,
   leaseAssignments,
+  leaveAgent,
   listAgents,
   listClusters,
   listTaskErrors,
   listTasks,
-  listTaskStatuses,
-  listVersionsOfTool,
   listWorkflowErrors,
   listWorkflowRuns,
   listWorkflowTemplates,
+  listTaskStatuses,
+  listVersionsOfTool,
   listWorkflows,
+  orderAgent,
   registerAgent,
   registerEdges,
   registerTaskTemplate,
@@ -26,13 +30,15 @@ import {
   registerTool,
   registerWorkflow,
   reportAttempts,
+  restoreAgent,
   submitWorkflow,
   type Operation,
   type ReplyOf,
   type RequestOf,
 } from '@jobmon/contracts';
 import type { Sender } from '@jobmon/messaging';
-import { answerBeat, answerLease, answerReports, findAgents, joinAgent } from './agent';
+import { answerBeat, answerLease, answerOrders, answerReports, joinAgent, letAgentLeave } from './agent';
+import { drain, findAgent, findAgents, restore } from './agent-view';
 import { findClusters } from './cluster';
 import type { ApiContext, Call, Room } from './context';
 import { storeEdges } from './dag';
@@ -90,8 +96,13 @@ export function handlersOf(context: ApiContext, sender: Sender): ReadonlyMap<Ope
   answer(getTask, findTask);
   answer(registerAgent, joinAgent);
   answer(listAgents, findAgents);
+  answer(getAgent, findAgent);
+  answer(drainAgent, drain);
+  answer(restoreAgent, restore);
   answer(leaseAssignments, answerLease);
+  answer(orderAgent, answerOrders);
   answer(reportAttempts, answerReports);
   answer(beatAgent, answerBeat);
+  answer(leaveAgent, letAgentLeave);
   return handlers;
 }

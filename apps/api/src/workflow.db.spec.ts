@@ -254,9 +254,11 @@ describeOnDatabases('workflows', (database) => {
       state_directory: '/s',
       process_id: 1,
       version: '0',
+      cores: 1,
+      memory_gib: 1,
     });
     const { assignments } = await ok(served, 'POST', `/api/v4/agents/${agent_id}/lease`, {
-      wanted: { sequential: 1 },
+      wanted: { sequential: { slots: 1, cores: 1, memory_gib: 1 } },
       wait_seconds: 5,
     });
     await send(served.messenger, reportAttempt, {
@@ -293,8 +295,13 @@ describeOnDatabases('workflows', (database) => {
       state_directory: '/s',
       process_id: 1,
       version: '0',
+      cores: 1,
+      memory_gib: 1,
     });
-    const polled = call(own, 'POST', `/api/v4/agents/${agent_id}/lease`, { wanted: { dummy: 0 }, wait_seconds: 30 });
+    const polled = call(own, 'POST', `/api/v4/agents/${agent_id}/lease`, {
+      wanted: { dummy: { slots: 0, cores: 0, memory_gib: 0 } },
+      wait_seconds: 30,
+    });
     // The poll has arrived when its renewal of the lease is written.
     const { transactions } = database().counts;
     while (database().counts.transactions === transactions) await new Promise((resolve) => setImmediate(resolve));

@@ -78,7 +78,7 @@ class Bench {
   async work(ending: (taskId: number) => AttemptReport['status'], wanted = 1_000): Promise<number> {
     const { task_instance_ids: ids } = await send(this.messenger, leaseTaskInstances, {
       agent_id: this.agent_id,
-      wanted: { sequential: wanted },
+      wanted: { sequential: { slots: wanted, cores: wanted, memory_gib: wanted } },
     });
     if (ids.length === 0) return 0;
     const tasks = await this.database.read<Pick<Assignment, 'task_instance_id' | 'task_id'>>(

@@ -10,6 +10,7 @@ import {
   replies,
   standing,
   startMachine,
+  rooms,
 } from '../test/started-machine';
 
 /** Every test has users of its own, so that no test's agent takes another's instances. */
@@ -27,11 +28,11 @@ describeOnDatabases('task_instance.lease', (database) => {
     const agent_id = await insertAgent(database(), { user });
     const before = await countTasks(database(), made.workflow_id);
     const { machine } = startMachine(database());
-    const [first] = replies([await machine.leaseTaskInstances({ agent_id, wanted: { sequential: 3, multiprocess: 9 } })]);
+    const [first] = replies([await machine.leaseTaskInstances({ agent_id, wanted: rooms({ sequential: 3, multiprocess: 9 }) })]);
     expect(first?.task_instance_ids).toEqual(made.task_instance_ids.slice(0, 3));
-    const [second] = replies([await machine.leaseTaskInstances({ agent_id, wanted: { sequential: 9 } })]);
+    const [second] = replies([await machine.leaseTaskInstances({ agent_id, wanted: rooms({ sequential: 9 }) })]);
     expect(second?.task_instance_ids).toEqual(made.task_instance_ids.slice(3));
-    const [third] = replies([await machine.leaseTaskInstances({ agent_id, wanted: { sequential: 9 } })]);
+    const [third] = replies([await machine.leaseTaskInstances({ agent_id, wanted: rooms({ sequential: 9 }) })]);
     expect(third?.task_instance_ids).toEqual([]);
     for (const row of await standing(database(), made.task_instance_ids)) {
       expect(row).toMatchObject({ status: 'I', task_status: 'I', agent_id });
@@ -45,13 +46,13 @@ describeOnDatabases('task_instance.lease', (database) => {
     const [big, small] = [await queued(user, 20), await queued(user, 3)];
     const agent_id = await insertAgent(database(), { user });
     const { machine } = startMachine(database());
-    const [first] = replies([await machine.leaseTaskInstances({ agent_id, wanted: { sequential: 4 } })]);
+    const [first] = replies([await machine.leaseTaskInstances({ agent_id, wanted: rooms({ sequential: 4 }) })]);
     const ofSmall = first!.task_instance_ids.filter((id) => small.task_instance_ids.includes(id));
     expect(first?.task_instance_ids).toHaveLength(4);
     expect(ofSmall).toHaveLength(2);
     const seen: string[] = [];
     for (let turn = 0; turn < 2; turn += 1) {
-      const [one] = replies([await machine.leaseTaskInstances({ agent_id, wanted: { sequential: 1 } })]);
+      const [one] = replies([await machine.leaseTaskInstances({ agent_id, wanted: rooms({ sequential: 1 }) })]);
       seen.push(big.task_instance_ids.includes(one!.task_instance_ids[0]!) ? 'big' : 'small');
     }
     expect(seen.sort()).toEqual(['big', 'small']);
@@ -64,12 +65,14 @@ describeOnDatabases('task_instance.lease', (database) => {
     await queued(user, 2, { run_status: 'O', workflow_status: 'O' });
     const agent_id = await insertAgent(database(), { user });
     const { machine } = startMachine(database());
-    expect(await machine.leaseTaskInstances({ agent_id, wanted: { sequential: 9 } })).toEqual({ ok: { task_instance_ids: [] } });
-    expect(await machine.leaseTaskInstances({ agent_id, wanted: { multiprocess: 0 } })).toEqual({
+    expect(await machine.leaseTaskInstances({ agent_id, wanted: rooms({ sequential: 9 }) })).toEqual({
+      ok: { task_instance_ids: [] },
+    });
+    expect(await machine.leaseTaskInstances({ agent_id, wanted: rooms({ multiprocess: 0 }) })).toEqual({
       ok: { task_instance_ids: [] },
     });
     const anyone = await insertAgent(database(), { user: newUser(), any_user: true });
-    const [reply] = replies([await machine.leaseTaskInstances({ agent_id: anyone, wanted: { multiprocess: 500 } })]);
+    const [reply] = replies([await machine.leaseTaskInstances({ agent_id: anyone, wanted: rooms({ multiprocess: 500 }) })]);
     expect(reply?.task_instance_ids).toEqual(expect.arrayContaining([...multiprocess.task_instance_ids]));
   });
 
@@ -81,7 +84,7 @@ describeOnDatabases('task_instance.lease', (database) => {
     const leased: number[] = [];
     for (let round = 0; round < 10 && leased.length < 150; round += 1) {
       const answers = await Promise.all(
-        agents.map((agent_id, at) => machines[at % 2]!.leaseTaskInstances({ agent_id, wanted: { sequential: 2 } })),
+        agents.map((agent_id, at) => machines[at % 2]!.leaseTaskInstances({ agent_id, wanted: rooms({ sequential: 2 }) })),
       );
       for (const { task_instance_ids } of replies(answers)) leased.push(...task_instance_ids);
     }
@@ -95,11 +98,11 @@ describeOnDatabases('task_instance.lease', (database) => {
     const ended = await insertAgent(database(), { user });
     await execute(database(), `UPDATE agent SET ended_date = ${database().dialect.now} WHERE id = ?`, [ended]);
     const { machine } = startMachine(database());
-    expect(await machine.leaseTaskInstances({ agent_id: 2_000_000_000, wanted: { sequential: 1 } })).toMatchObject({
+    expect(await machine.leaseTaskInstances({ agent_id: 2_000_000_000, wanted: rooms({ sequential: 1 }) })).toMatchObject({
       error: { code: 'NOT_FOUND' },
     });
     for (const agent_id of [silent, ended]) {
-      expect(await machine.leaseTaskInstances({ agent_id, wanted: { sequential: 1 } })).toEqual({
+      expect(await machine.leaseTaskInstances({ agent_id, wanted: rooms({ sequential: 1 }) })).toEqual({
         ok: { task_instance_ids: [] },
       });
     }
@@ -112,7 +115,7 @@ describeOnDatabases('task_instance.lease', (database) => {
     const [reset, wanted] = made.task_instance_ids as [number, number];
     await execute(database(), "UPDATE task SET status = 'G', current_task_instance_id = 0 WHERE id = ?", [made.task_ids[0]!]);
     const { machine } = startMachine(database());
-    const [reply] = replies([await machine.leaseTaskInstances({ agent_id, wanted: { sequential: 9 } })]);
+    const [reply] = replies([await machine.leaseTaskInstances({ agent_id, wanted: rooms({ sequential: 9 }) })]);
     expect(reply?.task_instance_ids).toEqual([wanted]);
     expect(await standing(database(), [reset])).toMatchObject([{ status: 'F', task_status: 'G' }]);
   });

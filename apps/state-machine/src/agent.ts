@@ -8,6 +8,8 @@ import {
   historyReasonOf,
   JobmonError,
   LIVE_WORKFLOW_RUN_STATUSES,
+  neededRoom,
+  type ClusterRoom,
   type expireAgent,
   type leaseTaskInstances,
   type ReplyOf,
@@ -16,12 +18,18 @@ import {
 } from '@jobmon/contracts';
 import { idList, instancesByStatus, lockRows, type Dialect, type Procedure } from '@jobmon/entities';
 import { ascending, Transition, type Asker, type ChangedTasks } from './transition';
+import { takeTurns, type RunInTurn, type Waiting } from './turns';
 
 /** Most instances in one lease: more than one agent can start at once, and still one short transaction. */
 const LEASE_ROWS_MAX = 500;
 
 /** Runs that one lease looks at. The others come first next time. */
 const LEASE_RUNS_MAX = 16;
+
+/** An attempt that heads its run's line and has been queued for so long is passed over no more, see `turns.ts`. */
+const OVERDUE_SECONDS = 60;
+
+const MIB_PER_GIB = 1_024;
 
 /** Most attempts that are ended in one transaction. */
 const EXPIRE_ROWS_MAX = 1_000;
@@ -37,12 +45,18 @@ interface AgentRow {
   readonly lease_until_date: string;
   readonly is_ended: number;
   readonly is_silent: number;
+  /** It is to drain, or its host starts no commands. */
+  readonly is_closed: number;
+  readonly cores: number | null;
+  readonly memory_mib: number | null;
 }
+
+const CLOSED = '(drain_date IS NOT NULL OR set_aside_date IS NOT NULL)';
 
 function* lockAgent(dialect: Dialect, agentId: number): Procedure<AgentRow> {
   const columns =
-    'id, hostname, user, any_user, lease_until_date, ended_date IS NOT NULL AS is_ended, ' +
-    `lease_until_date <= ${dialect.now} AS is_silent`;
+    'id, hostname, user, any_user, lease_until_date, cores, memory_mib, ended_date IS NOT NULL AS is_ended, ' +
+    `${CLOSED} AS is_closed, lease_until_date <= ${dialect.now} AS is_silent`;
   const [agent] = (yield lockRows(dialect, 'agent', columns, [agentId])).rows as AgentRow[];
   if (agent === undefined) throw new JobmonError('NOT_FOUND', `there is no agent ${agentId}`);
   return agent;
@@ -56,10 +70,11 @@ export interface Leased {
 }
 
 /**
- * Gives an agent queued instances of the runs that it may serve, Q→I. Within a run in the order of the index
- * (workflow_run_id, status, array_id): arrays as they were bound, oldest first inside an array, so that a hundred thousand queued
- * instances are never sorted. Between runs by turns, beginning behind `afterRunId`. An agent that is ended or silent gets
- * nothing. `mine` are instances that an earlier try with an unknown end may have leased: they are answered if they were.
+ * Gives an agent queued instances of the runs that it may serve, Q→I, as many as fit into its room. Within a run in the order of the
+ * index (workflow_run_id, status, array_id): arrays as they were bound, oldest first inside an array, so that a hundred thousand
+ * queued instances are never sorted. Between runs by turns (`turns.ts`), beginning behind `afterRunId`. An agent that is ended, silent,
+ * draining or set aside gets nothing. `mine` are instances that an earlier try with an unknown end may have leased: they are
+ * answered if they were.
  */
 export function* lease(
   dialect: Dialect,
@@ -70,15 +85,22 @@ export function* lease(
 ): Procedure<Leased> {
   const agent = yield* lockAgent(dialect, request.agent_id);
   const nothing: Leased = { reply: { task_instance_ids: [] }, changed: [], last_run_id: afterRunId };
-  const wanted = new Map(Object.entries(request.wanted).filter(([, count]) => count > 0));
+  const wanted = new Map(Object.entries(request.wanted).filter(([, room]) => room.slots > 0));
   if (agent.is_ended || agent.is_silent || wanted.size === 0) return nothing;
   if (mine.size > 0) {
     const kept = yield* leasedBefore(agent.id, mine);
     if (kept.length > 0) return { ...nothing, reply: { task_instance_ids: kept } };
   }
+  if (agent.is_closed) return nothing;
   const runs = yield* runsToServe(agent, afterRunId);
-  const candidates = yield* queuedInstances(runs, wanted);
-  const chosen = takeTurns(runs, candidates, wanted);
+  const chosen = yield* choose(
+    dialect,
+    agent,
+    runs,
+    yield* queuedInstances(dialect, runs, wanted),
+    wanted,
+    new Set(request.failed_tasks ?? []),
+  );
   if (chosen.length === 0) return nothing;
 
   const transition = new Transition(dialect, writer);
@@ -115,62 +137,157 @@ function* leasedBefore(agentId: number, mine: ReadonlySet<number>): Procedure<nu
  * Running server runs with something queued that this agent may serve, in turn order. A scalar subquery, not EXISTS: that one is
  * made a join by the optimizer and reads all that is queued.
  */
-function* runsToServe(agent: AgentRow, afterRunId: number): Procedure<number[]> {
+function* runsToServe(agent: AgentRow, afterRunId: number): Procedure<RunToServe[]> {
   const read = yield {
     sql:
-      `SELECT wr.id FROM workflow_run AS wr WHERE wr.status = 'R' AND wr.driver = '${Driver.SERVER}' AND (? = 1 OR wr.user = ?) ` +
+      'SELECT wr.id, wr.user, COALESCE(w.priority, 0) AS priority FROM workflow_run AS wr JOIN workflow AS w ON w.id = wr.workflow_id ' +
+      `WHERE wr.status = 'R' AND wr.driver = '${Driver.SERVER}' AND COALESCE(wr.is_paused, 0) = 0 AND (? = 1 OR wr.user = ?) ` +
       "AND (SELECT ti.id FROM task_instance AS ti WHERE ti.workflow_run_id = wr.id AND ti.status = 'Q' LIMIT 1) IS NOT NULL " +
-      `ORDER BY CASE WHEN wr.id > ? THEN 0 ELSE 1 END, wr.id LIMIT ${LEASE_RUNS_MAX}`,
+      `ORDER BY COALESCE(w.priority, 0) DESC, CASE WHEN wr.id > ? THEN 0 ELSE 1 END, wr.id LIMIT ${LEASE_RUNS_MAX}`,
     params: [agent.any_user, agent.user, afterRunId],
   };
-  return (read.rows as { id: number }[]).map(({ id }) => id);
+  return read.rows as RunToServe[];
+}
+
+interface RunToServe extends RunInTurn {
+  readonly user: string;
 }
 
 interface Candidate {
   readonly id: number;
+  readonly task_id: number;
   readonly workflow_run_id: number;
   readonly cluster: string;
+  readonly is_overdue: number;
+  readonly requested_resources: string;
 }
 
 /**
  * Queued instances of each run for the wanted clusters, each branch in the order of the index and no longer than the lease. The
  * cluster is a scalar subquery so that no optimizer begins with it. Measured (bench/transition-statements, two busy shared
- * cores): 71,000 instances a second on MariaDB, 320,000 on SQLite.
+ * cores): 71,000 instances a second on MariaDB, 320,000 on SQLite. What they ask for is read by a second statement: few rows of
+ * resources serve many instances.
  */
-function* queuedInstances(runs: readonly number[], wanted: ReadonlyMap<string, number>): Procedure<Candidate[]> {
+function* queuedInstances(
+  dialect: Dialect,
+  runs: readonly RunToServe[],
+  wanted: ReadonlyMap<string, ClusterRoom>,
+): Procedure<Candidate[]> {
   if (runs.length === 0) return [];
-  const total = [...wanted.values()].reduce((sum, count) => sum + count, 0);
+  const total = [...wanted.values()].reduce((sum, { slots }) => sum + slots, 0);
   const names = [...wanted.keys()];
   const cluster =
     '(SELECT c.name FROM task_resources AS tr JOIN queue AS q ON q.id = tr.queue_id ' +
     'JOIN cluster AS c ON c.id = q.cluster_id WHERE tr.id = ti.task_resources_id)';
   const branch =
-    `SELECT * FROM (SELECT ti.id, ti.workflow_run_id, ${cluster} AS cluster FROM task_instance AS ti ` +
+    `SELECT * FROM (SELECT ti.id, ti.task_id, ti.workflow_run_id, ti.task_resources_id, ${cluster} AS cluster, ` +
+    `ti.status_date <= ${dialect.nowPlusSeconds} AS is_overdue FROM task_instance AS ti ` +
     `WHERE ti.workflow_run_id = ? AND ti.status = 'Q' AND ${cluster} IN (${names.map(() => '?').join(',')}) ` +
     'ORDER BY ti.array_id, ti.id LIMIT ?)';
   const read = yield {
     sql: runs.map((_, at) => `${branch} AS run_${at}`).join(' UNION ALL '),
-    params: runs.flatMap((run) => [run, ...names, Math.min(total, LEASE_ROWS_MAX)]),
+    params: runs.flatMap(({ id }) => [-OVERDUE_SECONDS, id, ...names, Math.min(total, LEASE_ROWS_MAX)]),
   };
-  return read.rows as Candidate[];
+  const rows = read.rows as (Omit<Candidate, 'requested_resources'> & { task_resources_id: number })[];
+  const list = idList(ascending([...new Set(rows.map(({ task_resources_id }) => task_resources_id))]));
+  if (rows.length === 0) return [];
+  const resources = yield {
+    sql: `SELECT id, requested_resources FROM task_resources WHERE id IN ${list.sql}`,
+    params: list.params,
+  };
+  const requested = new Map((resources.rows as { id: number; requested_resources: string }[]).map((row) => [row.id, row]));
+  return rows.map((row) => ({
+    ...row,
+    requested_resources: requested.get(row.task_resources_id)?.requested_resources ?? '',
+  }));
 }
 
-/** One instance of each run in turn while its cluster still wants one. */
-function takeTurns(runs: readonly number[], candidates: readonly Candidate[], wanted: ReadonlyMap<string, number>): Candidate[] {
-  const left = new Map(wanted);
-  const lines = runs.map((run) => candidates.filter((candidate) => candidate.workflow_run_id === run));
-  const chosen: Candidate[] = [];
-  const longest = Math.max(0, ...lines.map((line) => line.length));
-  for (let turn = 0; turn < longest; turn += 1) {
-    for (const line of lines) {
-      const candidate = line[turn];
-      const room = candidate && (left.get(candidate.cluster) ?? 0);
-      if (candidate === undefined || !room || chosen.length >= LEASE_ROWS_MAX) continue;
-      left.set(candidate.cluster, room - 1);
-      chosen.push(candidate);
-    }
+/**
+ * Those that fit. One that asks for more than this agent has in all is left to an agent that has enough, and cut to the whole of this
+ * one when none lives; so is one whose task failed at its start here. Others are read only when that matters, or when an overdue head was passed over: it is the largest agent,
+ * the oldest among equals, that is kept for such a head.
+ */
+function* choose(
+  dialect: Dialect,
+  agent: AgentRow,
+  runs: readonly RunToServe[],
+  candidates: readonly Candidate[],
+  wanted: ReadonlyMap<string, ClusterRoom>,
+  failedTasks: ReadonlySet<number>,
+): Procedure<Waiting[]> {
+  const own = roomOf(agent);
+  const needs = new Map<string, { cores: number; memory_gib: number }>();
+  const needOf = ({ requested_resources: text }: Candidate) => {
+    const need = needs.get(text) ?? neededRoom(parsed(text));
+    needs.set(text, need);
+    return need;
+  };
+  const users = new Map(runs.map(({ id, user }) => [id, user]));
+  const isBetterElsewhere = (candidate: Candidate): boolean =>
+    failedTasks.has(candidate.task_id) || !isWithin(needOf(candidate), own);
+  const isForOthers = candidates.some(isBetterElsewhere);
+  let others: OtherAgent[] = isForOthers ? yield* otherAgents(dialect, agent) : [];
+  const waiting = candidates.flatMap((candidate): Waiting[] => {
+    const need = needOf(candidate);
+    const canOther = (other: OtherAgent): boolean => serves(other, candidate, users) && isWithin(need, roomOf(other));
+    if (isBetterElsewhere(candidate) && others.some(canOther)) return [];
+    const { id, workflow_run_id, cluster } = candidate;
+    const [cores, memory_gib] = [Math.min(need.cores, own.cores), Math.min(need.memory_gib, own.memory_gib)];
+    return [{ id, workflow_run_id, cluster, cores, memory_gib, is_overdue: candidate.is_overdue === 1 }];
+  });
+  const first = takeTurns(runs, waiting, wanted, LEASE_ROWS_MAX, () => false);
+  if (first.passed_over.length === 0) return first.chosen;
+  if (!isForOthers) others = yield* otherAgents(dialect, agent);
+  const isKept = (head: Waiting): boolean => !others.some((other) => serves(other, head, users) && isLarger(other, agent));
+  return takeTurns(runs, waiting, wanted, LEASE_ROWS_MAX, isKept).chosen;
+}
+
+type OtherAgent = Pick<AgentRow, 'id' | 'user' | 'any_user' | 'cores' | 'memory_mib'> & { readonly clusters: string };
+
+/** Living agents but this one that take work. Read without locks: a wrong guess costs time only. */
+function* otherAgents(dialect: Dialect, agent: AgentRow): Procedure<OtherAgent[]> {
+  const read = yield {
+    sql:
+      'SELECT id, user, any_user, cores, memory_mib, clusters FROM agent ' +
+      `WHERE ended_date IS NULL AND lease_until_date > ${dialect.now} AND NOT ${CLOSED} AND id <> ?`,
+    params: [agent.id],
+  };
+  return read.rows as OtherAgent[];
+}
+
+function serves(
+  other: OtherAgent,
+  { cluster, workflow_run_id }: { readonly cluster: string; readonly workflow_run_id: number },
+  users: ReadonlyMap<number, string>,
+): boolean {
+  if (other.any_user !== 1 && other.user !== users.get(workflow_run_id)) return false;
+  return (JSON.parse(other.clusters) as string[]).includes(cluster);
+}
+
+/** What an agent has in all; one that was registered without figures has room for everything. */
+function roomOf({ cores, memory_mib }: Pick<AgentRow, 'cores' | 'memory_mib'>): { cores: number; memory_gib: number } {
+  return { cores: cores ?? Number.MAX_VALUE, memory_gib: memory_mib === null ? Number.MAX_VALUE : memory_mib / MIB_PER_GIB };
+}
+
+function isWithin(need: { cores: number; memory_gib: number }, room: { cores: number; memory_gib: number }): boolean {
+  return need.cores <= room.cores && need.memory_gib <= room.memory_gib;
+}
+
+function isLarger(other: OtherAgent, agent: AgentRow): boolean {
+  const [theirs, own] = [roomOf(other), roomOf(agent)];
+  if (theirs.cores !== own.cores) return theirs.cores > own.cores;
+  if (theirs.memory_gib !== own.memory_gib) return theirs.memory_gib > own.memory_gib;
+  return other.id < agent.id;
+}
+
+/** Requested resources; rows of other programs hold text that is no JSON, which asks for nothing that could be counted. */
+function parsed(text: string): Record<string, unknown> {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
+  } catch {
+    return {};
   }
-  return chosen;
 }
 
 /** Where an attempt ends whose agent fell silent: nobody knows how it ended, or it never started, or it was told to stop. */

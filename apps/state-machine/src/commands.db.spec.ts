@@ -6,7 +6,7 @@
 import type { AttemptReport } from '@jobmon/contracts';
 import { describeOnDatabases, insertWorkflow, type InsertedWorkflow } from '@jobmon/testkit';
 import fc from 'fast-check';
-import { countTasks, execute, expectTruth, insertAgent, replies, standing, startMachine } from '../test/started-machine';
+import { countTasks, execute, expectTruth, insertAgent, replies, standing, startMachine, rooms } from '../test/started-machine';
 import type { Report } from './task-instance';
 
 const TASKS = 3;
@@ -93,7 +93,7 @@ describeOnDatabases('commands of a server run', (database, kind) => {
             expect(reply?.statuses).toEqual(next.tasks.map((at) => [made.task_ids[at], model[at]!.status]));
             await readIds(made, ids);
           } else if (next.kind === 'lease') {
-            const [reply] = replies([await machine.leaseTaskInstances({ agent_id, wanted: { sequential: next.wanted } })]);
+            const [reply] = replies([await machine.leaseTaskInstances({ agent_id, wanted: rooms({ sequential: next.wanted }) })]);
             const expected = leaseInModel(model, ids, next.wanted);
             expect(reply?.task_instance_ids).toEqual(expected);
           } else if (next.kind === 'reset') {

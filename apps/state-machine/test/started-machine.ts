@@ -1,5 +1,5 @@
 /** A state machine over a test's database, with what it published and logged, and the truths that must hold after every test. */
-import { taskInstanceMachine, verdict, type TaskInstanceStatus } from '@jobmon/contracts';
+import { taskInstanceMachine, verdict, type ClusterRoom, type TaskInstanceStatus } from '@jobmon/contracts';
 import type { Database, Procedure, SqlValue } from '@jobmon/entities';
 import { inProcessMessenger, type Messenger, type Outcome } from '@jobmon/messaging';
 import { createLogger, type Logger } from '@jobmon/runtime';
@@ -50,6 +50,13 @@ export async function insertAgent(
     'INSERT INTO agent (hostname, `user`, any_user, clusters, state_directory, process_id, version, registered_date, lease_until_date) ' +
       `VALUES ('node1', ?, ?, '["sequential"]', '/tmp/agent', 1, 'test', ${now}, ${nowPlusSeconds})`,
     [agent.user ?? 'ada', agent.any_user ? 1 : 0, agent.lease_seconds ?? 60],
+  );
+}
+
+/** Room for so many attempts on each cluster, whatever they ask for. */
+export function rooms(slots: Readonly<Record<string, number>>): Record<string, ClusterRoom> {
+  return Object.fromEntries(
+    Object.entries(slots).map(([cluster, count]) => [cluster, { slots: count, cores: 1_000_000, memory_gib: 1_000_000 }]),
   );
 }
 

@@ -13,6 +13,12 @@ import { AttemptReport, StandingStatus } from './task-instance';
  */
 export const agentOrdered = event({ name: 'agent.ordered', payload: z.object({ agent_id: z.number().int() }) });
 
+/** An agent has asked for work anew, with other room: its polls with a smaller number are over. */
+export const agentAsked = event({
+  name: 'agent.asked',
+  payload: z.object({ agent_id: z.number().int(), number: z.number().int() }),
+});
+
 /** What an agent can start now on one cluster. A task that asks for more than the agent has in all is counted as asking for all of it. */
 export const ClusterRoom = z.object({
   /** Attempts. */
@@ -75,6 +81,11 @@ export const registerAgent = operation({
     state_directory: z.string().min(1).max(2048),
     process_id: z.number().int().positive(),
     version: z.string().max(150),
+    /** What its tasks may ask for in all: whole cores, and memory in GiB. */
+    cores: z.number().int('must be a whole number').min(1, 'an agent needs at least one core').max(1_000_000),
+    memory_gib: z.number().positive('an agent needs memory').max(1_000_000),
+    /** This very process was registered before: an order to drain and a setting aside stand. A new process begins without them. */
+    has_joined_before: z.boolean().default(false),
   }),
   reply: z.object({
     agent_id: z.number().int(),
@@ -84,6 +95,9 @@ export const registerAgent = operation({
   }),
 });
 
+/** Tasks whose newest attempts failed at their start on this agent: left to other agents that serve them, while there are any. */
+const FailedTasks = z.array(Id).max(20).optional();
+
 /** Long poll: answers as soon as there is something to run, with nothing after `wait_seconds`. Counts as a heartbeat. */
 export const leaseAssignments = operation({
   name: 'agent.lease',
@@ -92,8 +106,11 @@ export const leaseAssignments = operation({
   http: { method: 'POST', path: '/api/v4/agents/{agent_id}/lease' },
   request: z.object({
     agent_id: Id,
-    /** Cluster name to the number of attempts that can start now. */
-    wanted: z.record(z.string().max(255), z.number().int().nonnegative().max(10_000)),
+    /** Cluster name to what can start there now. */
+    wanted: z.record(z.string().max(255), ClusterRoom),
+    failed_tasks: FailedTasks,
+    /** Larger than that of the agent's polls before: a poll of a smaller number that still waits is answered with nothing. */
+    number: z.number().int().nonnegative().default(0),
     wait_seconds: z.number().min(0).max(30).default(15),
   }),
   reply: z.object({ assignments: z.array(Assignment) }),
@@ -105,7 +122,12 @@ export const reportAttempts = operation({
   owner: 'api',
   summary: 'An agent reports what became of its attempts.',
   http: { method: 'POST', path: '/api/v4/agents/{agent_id}/report', body_bytes_max: 64 * 1024 * 1024 },
-  request: z.object({ agent_id: Id, reports: z.array(AttemptReport).min(1).max(1_000) }),
+  request: z.object({
+    agent_id: Id,
+    reports: z.array(AttemptReport).min(1).max(1_000),
+    /** The agent's newest attempts that failed at their start, when no command of it has started since: oldest first. */
+    failed_starts: z.array(Id).max(20).default([]),
+  }),
   reply: z.object({
     /** In the order of the reports; null when there is no such instance. */
     statuses: z.array(StandingStatus.shape.status.nullable()),
@@ -126,6 +148,62 @@ export const beatAgent = operation({
   }),
 });
 
+/**
+ * Long poll, always open while an agent serves: answers as soon as something is ordered that the agent has not said it knows,
+ * after `wait_seconds` in any case. Looks once a second and at each `agent.ordered`. Does not renew the lease.
+ */
+export const orderAgent = operation({
+  name: 'agent.orders',
+  owner: 'api',
+  summary: 'An agent asks what is ordered of it.',
+  http: { method: 'POST', path: '/api/v4/agents/{agent_id}/orders' },
+  request: z.object({
+    agent_id: Id,
+    /** Attempts that it is killing already. */
+    killing: z.array(Id).max(100_000),
+    /** It knows that it is to drain. */
+    is_draining: z.boolean(),
+    wait_seconds: z.number().min(0).max(30).default(15),
+  }),
+  reply: z.object({
+    /** False when the agent was replaced, has left or was given up. */
+    is_known: z.boolean(),
+    /** Attempts of this agent that are ordered to stop, but for those that it is killing. */
+    kill: z.array(z.number().int()),
+    /** It gets nothing new, and leaves when its last attempt has ended. */
+    is_draining: z.boolean(),
+    /** Why it is leased nothing, when its host was found to start no commands. */
+    set_aside_reason: z.string().nullable(),
+  }),
+});
+
+/** An agent goes for good. Refused with CONFLICT while it holds an attempt: what runs is adopted by its next start, or given up in time. */
+export const leaveAgent = operation({
+  name: 'agent.leave',
+  owner: 'api',
+  summary: 'An agent that holds nothing leaves.',
+  http: { method: 'POST', path: '/api/v4/agents/{agent_id}/leave' },
+  request: z.object({ agent_id: Id }),
+  reply: z.object({}),
+});
+
+/** How an agent stands. `silent`: its lease has passed and what it held is about to be given up. */
+export const AgentState = z.enum(['alive', 'draining', 'set_aside', 'silent', 'ended']);
+
+/** An attempt that an agent holds, as views show it. */
+export const HeldAttempt = z.object({
+  task_instance_id: z.number().int(),
+  task_id: z.number().int(),
+  task_name: z.string(),
+  workflow_id: z.number().int(),
+  status: z.string(),
+  status_date: DateText.nullable(),
+  /** What it asked for, at most what the agent has. */
+  cores: z.number(),
+  memory_gib: z.number(),
+});
+export type HeldAttempt = z.output<typeof HeldAttempt>;
+
 export const AgentView = z.object({
   agent_id: z.number().int(),
   hostname: z.string(),
@@ -135,16 +213,64 @@ export const AgentView = z.object({
   registered_date: DateText,
   lease_until_date: DateText,
   is_alive: z.boolean(),
+  state: AgentState,
+  /** Who wants it to drain and why, or what is wrong with its host. */
+  reason: z.string().nullable(),
+  /** Null for agents that were registered by a version without them. */
+  cores: z.number().int().nullable(),
+  memory_gib: z.number().nullable(),
+  /** What its attempts that have not ended asked for. */
+  cores_in_use: z.number(),
+  memory_gib_in_use: z.number(),
+  /** Attempts that have not ended, by status: I, O, R, T, K. */
+  attempts: z.record(z.string(), z.number().int()),
+  /** The youngest of them, youngest first: 3 in a list, 100 of one agent. */
+  newest: z.array(HeldAttempt),
 });
 export type AgentView = z.output<typeof AgentView>;
 
 export const listAgents = operation({
   name: 'agent.list',
   owner: 'api',
-  summary: 'Agents that are alive or ended within the last day.',
+  summary: 'Agents that are alive or ended within the last day, with what they run.',
   http: { method: 'GET', path: '/api/v4/agents' },
   request: z.object({}),
   reply: z.object({ agents: z.array(AgentView) }),
+});
+
+export const getAgent = operation({
+  name: 'agent.get',
+  owner: 'api',
+  summary: 'One agent with its newest attempts.',
+  http: { method: 'GET', path: '/api/v4/agents/{agent_id}' },
+  request: z.object({ agent_id: Id }),
+  reply: z.object({
+    agent: AgentView.extend({ state_directory: z.string(), process_id: z.number().int(), version: z.string() }),
+  }),
+});
+
+/** Who orders something of an agent, and why. */
+const order = { agent_id: Id, user: z.string().min(1).max(150), reason: z.string().max(500).default('') };
+const AgentStanding = z.object({ agent_id: z.number().int(), state: AgentState });
+
+/** The agent takes nothing new from now on, and leaves when what it runs has ended. Safe to repeat. */
+export const drainAgent = operation({
+  name: 'agent.drain',
+  owner: 'api',
+  summary: 'Let an agent finish what it runs and leave.',
+  http: { method: 'POST', path: '/api/v4/agents/{agent_id}/drain' },
+  request: z.object(order),
+  reply: AgentStanding,
+});
+
+/** Takes an order to drain and a setting aside back, as long as the agent is there. Safe to repeat. */
+export const restoreAgent = operation({
+  name: 'agent.restore',
+  owner: 'api',
+  summary: 'Let an agent take work again that was set aside or told to drain.',
+  http: { method: 'POST', path: '/api/v4/agents/{agent_id}/restore' },
+  request: z.object(order),
+  reply: AgentStanding,
 });
 
 /** Queued instances of server runs that an agent takes: Q→I, with the agent's id, oldest first, turns between runs. */
@@ -154,8 +280,9 @@ export const leaseTaskInstances = operation({
   summary: 'An agent takes queued task instances.',
   request: z.object({
     agent_id: Id,
-    /** Cluster name to the number of attempts that its plug-in can start now. */
-    wanted: z.record(z.string().max(255), z.number().int().nonnegative().max(10_000)),
+    /** Cluster name to what its plug-in can start now. */
+    wanted: z.record(z.string().max(255), ClusterRoom),
+    failed_tasks: FailedTasks,
   }),
   reply: z.object({ task_instance_ids: z.array(z.number().int()) }),
 });

@@ -1,13 +1,19 @@
 /** Every operation and every event of the house. The api, the OpenAPI document and the tests loop over these lists. */
 import {
+  agentAsked,
   agentOrdered,
   beatAgent,
+  drainAgent,
   expireAgent,
+  getAgent,
   leaseAssignments,
   leaseTaskInstances,
+  leaveAgent,
   listAgents,
+  orderAgent,
   registerAgent,
   reportAttempts,
+  restoreAgent,
 } from './agent';
 import type { Event, Operation } from './operation';
 import { getTemplateUsage } from './resource-usage';
@@ -74,9 +80,14 @@ export const OPERATIONS: readonly Operation[] = [
   getTask,
   registerAgent,
   listAgents,
+  getAgent,
+  drainAgent,
+  restoreAgent,
   leaseAssignments,
+  orderAgent,
   reportAttempts,
   beatAgent,
+  leaveAgent,
   reportAttempt,
   leaseTaskInstances,
   expireAgent,
@@ -86,4 +97,11 @@ export const OPERATIONS: readonly Operation[] = [
   beatWorkflowRuns,
 ];
 
-export const EVENTS: readonly Event[] = [agentOrdered, taskChanged, taskQueued, workflowRunChanged, workflowControlled];
+export const EVENTS: readonly Event[] = [
+  agentAsked,
+  agentOrdered,
+  taskChanged,
+  taskQueued,
+  workflowRunChanged,
+  workflowControlled,
+];

@@ -33,7 +33,10 @@ export class Queue {
   @Varchar(2500) parameters: string;
 }
 
-/** Ours. An agent is alive while `ended_date` is NULL and `lease_until_date` has not passed. */
+/**
+ * Ours. An agent is alive while `ended_date` is NULL and `lease_until_date` has not passed. It is leased nothing while `drain_date`
+ * (somebody wants it to leave) or `set_aside_date` (its host starts no commands) is set.
+ */
 @Entity('agent')
 @Index('ix_agent_ended_date_lease_until_date', ['ended_date', 'lease_until_date'])
 export class Agent {
@@ -50,4 +53,12 @@ export class Agent {
   @DateTime() registered_date: string;
   @DateTime() lease_until_date: string;
   @DateTime({ nullable: true }) ended_date: string | null;
+  /** Cores that its tasks may ask for in all; NULL on rows older than the column. */
+  @Int({ nullable: true }) cores: number | null;
+  /** Memory that its tasks may ask for in all, in MiB. */
+  @Int({ nullable: true }) memory_mib: number | null;
+  @DateTime({ nullable: true }) drain_date: string | null;
+  @Varchar(1000, { nullable: true }) drain_reason: string | null;
+  @DateTime({ nullable: true }) set_aside_date: string | null;
+  @Varchar(1000, { nullable: true }) set_aside_reason: string | null;
 }

@@ -4,6 +4,7 @@ import type { DataSource } from 'typeorm';
 import { Schema1763800000001 } from './migrations/0001-schema';
 import { WorkflowCommand1763900000002 } from './migrations/0002-workflow-command';
 import { WorkflowEvent1763900000003 } from './migrations/0003-workflow-event';
+import { AgentRoom1763900000004 } from './migrations/0004-agent-room';
 import { ToolFirstVersion1763900000005 } from './migrations/0005-tool-first-version';
 import { HistoryMicrosecond1763900000006 } from './migrations/0006-history-microsecond';
 
@@ -12,6 +13,7 @@ export const MIGRATIONS = [
   Schema1763800000001,
   WorkflowCommand1763900000002,
   WorkflowEvent1763900000003,
+  AgentRoom1763900000004,
   ToolFirstVersion1763900000005,
   HistoryMicrosecond1763900000006,
 ] as const;

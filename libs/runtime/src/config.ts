@@ -5,7 +5,7 @@
  * came from and the rule it breaks.
  */
 import { readFileSync } from 'node:fs';
-import { availableParallelism, homedir, userInfo } from 'node:os';
+import { availableParallelism, homedir, totalmem, userInfo } from 'node:os';
 import { join, resolve } from 'node:path';
 import { JobmonError } from '@jobmon/contracts';
 import { isMap, isScalar, LineCounter, parseDocument, type Node } from 'yaml';
@@ -35,6 +35,12 @@ const decimal = (min: number, max: number) =>
       .min(min, `must be a number from ${min} to ${max}`)
       .max(max, `must be a number from ${min} to ${max}`),
   );
+
+/** Bytes: the machine's, or less where a control group bounds this process. */
+function usableMemory(): number {
+  const bound = process.constrainedMemory() ?? 0;
+  return bound > 0 ? Math.min(bound, totalmem()) : totalmem();
+}
 
 const FLAG_WORDS: Readonly<Record<string, boolean>> = {
   true: true,
@@ -99,8 +105,10 @@ const Settings = z.object({
     file: FilePath.optional(),
   }),
   agent: z.object({
-    /** Commands that run at one time under the multiprocess plug-in. Default: the cores this process may use. */
+    /** Cores that commands of the multiprocess plug-in may ask for together. Default: those this process may use. */
     cores: whole(1, 4_096).default(() => availableParallelism()),
+    /** Memory that they may ask for together, in GiB. Default: what this process may use. */
+    memory_gib: decimal(0.01, 1_000_000).default(() => usableMemory() / 2 ** 30),
     /** Seconds of silence after which an agent's attempts are given to others; it kills them itself after two thirds of it. */
     lease_seconds: whole(3, 3_600).default(60),
     /** Folder of the attempts' records, which outlive the agent. Default: `agent` in the user's data folder. */
