@@ -79,6 +79,14 @@ export function readStandings(database: Database, taskIds: readonly number[]): P
   return database.read<TaskStanding>(`SELECT id, array_id, status FROM task WHERE id IN ${list.sql}`, list.params);
 }
 
+/** The newest thing that somebody did to a workflow, 0 for nothing. */
+export async function newestEventOf(database: Database, workflowId: number): Promise<number> {
+  const [row] = await database.read<{ id: number | null }>('SELECT MAX(id) AS id FROM workflow_event WHERE workflow_id = ?', [
+    workflowId,
+  ]);
+  return Number(row?.id ?? 0);
+}
+
 async function arraysOf(database: Database, workflowId: number): Promise<number[]> {
   const rows = await database.read<{ id: number }>('SELECT id FROM array WHERE workflow_id = ? ORDER BY id', [workflowId]);
   return rows.map(({ id }) => id);

@@ -7,7 +7,7 @@
  * - **look**: the tasks that changed lately are read, every few seconds;
  * - **hints**: the tasks that an event named are read;
  * - **end**: nothing runs and nothing can be queued, so the run is moved to D or E;
- * - **queue**: ready tasks are asked for, at most 1,000 at a time, while fewer than 2,000 wait to be taken.
+ * - **queue**: ready tasks are asked for, at most 1,000 at a time, while fewer than 2,000 wait to be taken; not while it is paused.
  *
  * The database is the truth: a status enters the graph only as it was read or answered. Hints and replies only make the graph
  * right sooner than the next look would. A step that fails is tried again later, at most twice a minute in the end.
@@ -17,7 +17,7 @@ import type { Database } from '@jobmon/entities';
 import { send, type Messenger } from '@jobmon/messaging';
 import type { Logger } from '@jobmon/runtime';
 import type { Graph } from './graph';
-import { loadGraph, readAllStandings, readChangedSince, readStandings, type TaskStanding } from './rows';
+import { loadGraph, newestEventOf, readAllStandings, readChangedSince, readStandings, type TaskStanding } from './rows';
 
 /** Tasks of one request (contracts: `task.queue`). */
 const QUEUE_MAX = 1_000;
@@ -56,6 +56,12 @@ export class ScheduledRun {
   /** How often the end was refused; D is given up for E after the second time. */
   private refusals = 0;
   private queueMax = QUEUE_MAX;
+  /** The newest thing that somebody did to the workflow before its tasks were last read from the first to the last. */
+  private seenEventId = 0;
+  private isPaused = false;
+  private isLimitLookDue = false;
+  /** Of its workflow; higher goes first. */
+  priority = 0;
   private readonly log: Logger;
 
   constructor(
@@ -64,6 +70,19 @@ export class ScheduledRun {
     readonly workflow_id: number,
   ) {
     this.log = context.log.child({ workflow_id, workflow_run_id });
+  }
+
+  /** How the run stands in the database besides its status. */
+  control({ is_paused, priority }: { readonly is_paused: boolean; readonly priority: number }): void {
+    // While it was paused nothing was queued, which looked like a limit.
+    if (this.isPaused && !is_paused) this.forgetLimits();
+    this.isPaused = is_paused;
+    this.priority = priority;
+  }
+
+  /** A limit may have been raised: what was held back is asked for again. */
+  forgetLimits(): void {
+    this.isLimitLookDue = true;
   }
 
   /** An event says that these tasks changed. */
@@ -99,7 +118,9 @@ export class ScheduledRun {
     if (now - this.lookedAt >= this.context.reconcile_ms) return () => this.look(graph);
     if (this.hints.size > 0) return () => this.lookAtHints(graph);
     if (graph.isOver) return () => this.end(graph);
-    if (graph.hasLimited && now - this.limitLookAt >= LIMIT_LOOK_MS) return () => this.forgetLimits(graph);
+    const isLimitLookDue = this.isLimitLookDue || now - this.limitLookAt >= LIMIT_LOOK_MS;
+    if (graph.hasLimited && isLimitLookDue && !this.isPaused) return () => this.lookAtLimits(graph);
+    if (this.isPaused) return null;
     if (graph.hasReady && graph.count(TaskStatus.QUEUED) < QUEUE_AHEAD) return () => this.queue(graph);
     return null;
   }
@@ -113,6 +134,7 @@ export class ScheduledRun {
       return;
     }
     const began = clock();
+    this.seenEventId = await newestEventOf(database, this.workflow_id);
     this.graph = await loadGraph(database, this.workflow_id);
     this.lookedAt = began;
     this.fullLookAt = began;
@@ -123,6 +145,7 @@ export class ScheduledRun {
 
   private async lookAtAll(graph: Graph): Promise<void> {
     const began = this.context.clock();
+    this.seenEventId = await newestEventOf(this.context.database, this.workflow_id);
     for await (const tasks of readAllStandings(this.context.database, this.workflow_id)) this.tell(graph, tasks);
     this.fullLookAt = began;
     this.lookedAt = began;
@@ -147,14 +170,17 @@ export class ScheduledRun {
     }
   }
 
-  private async forgetLimits(graph: Graph): Promise<void> {
+  private async lookAtLimits(graph: Graph): Promise<void> {
     graph.unlimit();
+    this.isLimitLookDue = false;
     this.limitLookAt = this.context.clock();
   }
 
   private async end(graph: Graph): Promise<void> {
     const to = graph.isAllDone && this.refusals < 2 ? 'D' : 'E';
-    const { status } = await send(this.context.messenger, moveWorkflowRun, { workflow_run_id: this.workflow_run_id, to });
+    const seen_event_id = this.seenEventId;
+    const { workflow_run_id } = this;
+    const { status } = await send(this.context.messenger, moveWorkflowRun, { workflow_run_id, to, seen_event_id });
     if (status !== to) {
       this.refusals += 1;
       this.isFullLookDue = true;

@@ -18,6 +18,7 @@ import {
 } from '@jobmon/contracts';
 import { Inject, Injectable, Module, type DynamicModule, type OnApplicationShutdown, type OnModuleInit } from '@nestjs/common';
 import { ClientRuns } from './client-run';
+import { Operator } from './operator';
 import { StateMachine, type StateMachineContext } from './state-machine';
 import { WorkflowWide } from './workflow-wide';
 
@@ -35,11 +36,13 @@ class Handlers implements OnModuleInit, OnApplicationShutdown {
   private readonly machine: StateMachine;
   private readonly clientRuns: ClientRuns;
   private readonly workflowWide: WorkflowWide;
+  private readonly operator: Operator;
 
   constructor(@Inject(CONTEXT) private readonly context: StateMachineContext) {
     this.machine = new StateMachine(context);
     this.clientRuns = new ClientRuns(context);
     this.workflowWide = new WorkflowWide(context);
+    this.operator = new Operator(context, this.workflowWide);
   }
 
   onModuleInit(): void {
@@ -47,6 +50,7 @@ class Handlers implements OnModuleInit, OnApplicationShutdown {
     const { machine } = this;
     this.clientRuns.handle(messenger);
     this.workflowWide.handle(messenger);
+    this.operator.handle(messenger);
     messenger.handle(logRunning, (requests) => machine.report(requests.map((request) => ({ name: 'log_running', request }))));
     messenger.handle(logReportBy, (requests) => machine.report(requests.map((request) => ({ name: 'log_report_by', request }))));
     messenger.handle(logDone, (requests) => machine.report(requests.map((request) => ({ name: 'log_done', request }))));

@@ -1,7 +1,7 @@
 /**
  * Runs that are told to stop, and what is done about those that do not get to it: E44 sets a run to drain, its client settles its
- * attempts (E57), an operator gives up waiting (E46), and the reaper does all of it for a client that has gone silent (P4). Only client runs:
- * one that the server drives is taken over by nobody who needs no credentials, so each of these leaves it as it stands.
+ * attempts (E57), an operator gives up waiting (E46), and the reaper does all of it for a client that has gone silent (P4). A run that the
+ * server drives is told by E44 too, so that a Python client can take over; everything else leaves it to the server.
  */
 import {
   Actor,
@@ -9,7 +9,6 @@ import {
   historyReasonOf,
   JobmonError,
   LIVE_WORKFLOW_RUN_STATUSES,
-  WORKFLOW_RUN_DEADLINE_SECONDS,
   workflowFollows,
   type ReplyOf,
   type RequestOf,
@@ -19,9 +18,11 @@ import {
   type WorkflowRunStatus,
 } from '@jobmon/contracts';
 import { idList, instancesByStatus, lockRows, type Dialect, type Procedure } from '@jobmon/entities';
-import { lockWorkflow, stopAttempt, type LockedWorkflow } from './reset';
+import { lockWorkflow, stopAttempt, type LiveRun, type LockedWorkflow } from './reset';
 import type { RunChange } from './run-report';
 import { guarded, Transition, type Asker } from './transition';
+import { tellToEnd } from './workflow-control';
+import { insertEvent } from './workflow-event';
 
 /** Attempts of one transaction. */
 const PIECE_ROWS = 1_000;
@@ -41,29 +42,31 @@ interface RunRow {
   readonly is_overdue: number | null;
 }
 
-/** E44. Answers the run that was told, if one was. Its deadline is at most 93 s away from now on: B, I and O begin with a longer one. */
+/** Who a Python client is in the record: its protocol names nobody. */
+const PYTHON_CLIENT = 'a Python client';
+
+/**
+ * E44. Answers the run that was told, if one was. A run that the server drives is told like any other (design rule 5.7: taking over is
+ * set_resume, both ways), and that is recorded; its end is the state machine's (`settle.ts`).
+ */
 export function* tellToStop(
   dialect: Dialect,
   { workflow_id, reset_running_jobs }: RequestOf<typeof setResume>,
 ): Procedure<RunChange | null> {
   yield lockRows(dialect, 'workflow', 'id', [workflow_id]);
   const found = yield {
-    sql: `SELECT id FROM workflow_run WHERE workflow_id = ? AND status IN ('B','I','O','R') AND ${IS_CLIENT} ORDER BY id LIMIT 1`,
+    sql: "SELECT id, status, driver FROM workflow_run WHERE workflow_id = ? AND status IN ('B','I','O','R') ORDER BY id LIMIT 1",
     params: [workflow_id],
   };
-  const [active] = found.rows as { id: number }[];
+  const [active] = found.rows as LiveRun[];
   if (active === undefined) return null;
-  const { id } = active;
-  const [run] = (yield lockRows(dialect, 'workflow_run', 'id, status', [id])).rows as [RunRow];
-  const to = reset_running_jobs ? 'C' : 'H';
-  const latest = dialect.nowPlusSeconds;
-  yield* guarded(`workflow_run ${run.status}→${to}`, 1, {
-    sql:
-      `UPDATE workflow_run SET status = '${to}', status_date = ${dialect.now}, ` +
-      `heartbeat_date = CASE WHEN heartbeat_date < ${latest} THEN heartbeat_date ELSE ${latest} END WHERE id = ? AND status = ?`,
-    params: [WORKFLOW_RUN_DEADLINE_SECONDS, WORKFLOW_RUN_DEADLINE_SECONDS, id, run.status],
-  });
-  return { workflow_id, workflow_run_id: id, status: to };
+  const [told] = yield* tellToEnd(dialect, workflow_id, active, reset_running_jobs ? 'C' : 'H');
+  if (told !== undefined && active.driver === Driver.SERVER) {
+    const detail = { mode: reset_running_jobs ? 'cold' : 'hot' };
+    const act = { workflow_id, workflow_run_id: active.id, user: PYTHON_CLIENT, verb: 'take_over', reason: '', detail };
+    yield insertEvent(dialect, act);
+  }
+  return told ?? null;
 }
 
 export interface Stopped {
@@ -143,7 +146,12 @@ export function* finalizeOverdueRuns(dialect: Dialect, workflow: LockedWorkflow)
  * Ends runs of a locked workflow past the tables, as the reaper and operators may: each that `where` names → `to`. The workflow
  * follows unless it is D or another run of it is live.
  */
-function* endRuns(dialect: Dialect, workflow: LockedWorkflow, where: string, to: 'T' | 'D' | 'E' | 'A'): Procedure<RunChange[]> {
+export function* endRuns(
+  dialect: Dialect,
+  workflow: LockedWorkflow,
+  where: string,
+  to: 'T' | 'D' | 'E' | 'A',
+): Procedure<RunChange[]> {
   const found = yield {
     sql: `SELECT id FROM workflow_run WHERE workflow_id = ? AND ${where} ORDER BY id`,
     params: [workflow.id],

@@ -47,7 +47,7 @@ interface Place {
 /**
  * Queues tasks of a running server run: G or A→Q, one attempt more, an instance in Q, the fence set. Tasks that stand
  * elsewhere are answered as they stand, so a repeat has no second effect. Tasks of another workflow, or without array or
- * resources, refuse the request. A run that is not RUNNING, or that a client drives, queues nothing. 12 statements for any
+ * resources, refuse the request. A run that is not RUNNING, that is paused, or that a client drives, queues nothing. 12 statements for any
  * number of tasks, one more when a limit is set.
  */
 export function* queue(dialect: Dialect, writer: string, request: RequestOf<typeof queueTasks>): Procedure<Queued> {
@@ -59,7 +59,7 @@ export function* queue(dialect: Dialect, writer: string, request: RequestOf<type
     workflow_id: run.workflow_id,
     queued,
   });
-  if (run.driver !== Driver.SERVER || run.status !== 'R') return answer([], []);
+  if (run.driver !== Driver.SERVER || run.status !== 'R' || run.is_paused === 1) return answer([], []);
 
   const ready = inRequestOrder(request.task_ids, tasks.rows).filter(isReady);
   const { taken, heldBack } = yield* withinLimits(run, tasks.array_limits, ready);
@@ -91,6 +91,7 @@ export interface LockedRun {
   readonly workflow_id: number;
   readonly status: WorkflowRunStatus;
   readonly driver: string | null;
+  readonly is_paused: number | null;
   readonly limit: number;
 }
 
@@ -103,7 +104,7 @@ export function* lockRun(dialect: Dialect, runId: number): Procedure<LockedRun> 
   const [workflow] = (yield lockRows(dialect, 'workflow', 'id, max_concurrently_running', [found.workflow_id])).rows as {
     max_concurrently_running: number | null;
   }[];
-  const [run] = (yield lockRows(dialect, 'workflow_run', 'id, workflow_id, status, driver', [runId])).rows as LockedRun[];
+  const [run] = (yield lockRows(dialect, 'workflow_run', 'id, workflow_id, status, driver, is_paused', [runId])).rows as LockedRun[];
   if (run === undefined) throw new JobmonError('NOT_FOUND', `there is no workflow run ${runId}`);
   return { ...run, limit: workflow?.max_concurrently_running ?? LIMIT_NONE };
 }

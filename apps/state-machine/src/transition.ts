@@ -50,6 +50,8 @@ export interface LockedTask {
   status: TaskStatus;
   /** Set by `override`: the fence is cleared, and in G no attempt counts any more. Written even when the status stays. */
   is_overridden: boolean;
+  /** Set by `giveBack`: besides, only the last attempt does not count. */
+  is_given_back: boolean;
 }
 
 /** Columns that a report stores beside the status; each is written only where a value is given. */
@@ -208,6 +210,12 @@ export class Transition {
     task.is_overridden = true;
   }
 
+  /** Makes a task ready again as it was before its current attempt, which nobody has taken, was queued. */
+  giveBack(task: LockedTask): void {
+    this.override(task, 'G');
+    task.is_given_back = true;
+  }
+
   /** A locked instance, if there is such a row. */
   instance(id: number): LockedInstance | undefined {
     return this.instances.get(id);
@@ -245,7 +253,7 @@ export class Transition {
     }
     const counts = new TaskStatusCounts();
     const moved = [...this.tasks.values()].filter((task) => task.is_overridden || task.status !== task.status_found);
-    for (const [pair, group] of groupBy(moved, (task) => `${pairOf(task)}${task.is_overridden ? ' by override' : ''}`)) {
+    for (const [pair, group] of groupBy(moved, (task) => `${pairOf(task)}${wayOf(task)}`)) {
       yield* guarded(`task ${pair}`, group.length, updateTasks(this.dialect, group));
       for (const task of group) counts.move(task, task.status_found, task.status);
     }
@@ -279,6 +287,7 @@ export class Transition {
         current_task_instance_id: row.current_task_instance_id ?? newest.get(row.id) ?? 0,
         status_found: row.status,
         is_overridden: false,
+        is_given_back: false,
       });
     }
   }
@@ -401,8 +410,9 @@ function assignmentOf(dialect: Dialect, name: keyof AttemptFields): Record<strin
 
 /** One (from, to) group of tasks. Measured as above: 145,000 to 225,000 rows a second on MariaDB, 760,000 to 970,000 on SQLite. */
 function updateTasks(dialect: Dialect, group: readonly LockedTask[]): Statement {
-  const [{ status_found: from, status: to, is_overridden }] = group as [LockedTask];
-  const attempts = is_overridden ? `, current_task_instance_id = 0${to === 'G' ? ', num_attempts = 0' : ''}` : '';
+  const [{ status_found: from, status: to, is_overridden, is_given_back }] = group as [LockedTask];
+  const counted = is_given_back ? 'CASE WHEN num_attempts > 0 THEN num_attempts - 1 ELSE 0 END' : '0';
+  const attempts = is_overridden ? `, current_task_instance_id = 0${to === 'G' ? `, num_attempts = ${counted}` : ''}` : '';
   const list = idList(group.map(({ id }) => id));
   return {
     sql: `UPDATE task SET status = '${to}', status_date = ${dialect.now}${attempts} WHERE id IN ${list.sql} AND status = '${from}'`,
@@ -415,6 +425,8 @@ const isTouched = (instance: LockedInstance): boolean =>
   Object.values(instance.fields).some((value) => value !== undefined && value !== null);
 
 const pairOf = (row: { readonly status_found: string; readonly status: string }): string => `${row.status_found}→${row.status}`;
+
+const wayOf = (task: LockedTask): string => (task.is_given_back ? ' given back' : task.is_overridden ? ' by override' : '');
 
 /** Rows by a key, in the order in which the keys first occur. */
 export function groupBy<Row>(rows: readonly Row[], keyOf: (row: Row) => string): Map<string, Row[]> {

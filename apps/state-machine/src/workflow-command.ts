@@ -1,6 +1,7 @@
 /**
- * Commands on all tasks of a workflow: the reset for a new run (E18), the reset by a person (C23), tasks put where a person wants
- * them (C4). Each is done in pieces of up to 1,000 tasks, a transaction each under the workflow's lock. What needs more than one has
+ * Commands on all tasks of a workflow: the reset for a new run (E18), the reset by a person (C23, `workflow.start_over`), tasks put
+ * where a person wants them (C4), a resume, a retry. Each is done in pieces of up to 1,000 tasks, a transaction each under the
+ * workflow's lock. What needs more than one, or has to wait for a run to end, has
  * a row in `workflow_command` from the first piece to the last: while it stands no run is linked, a repeat of the same command joins it,
  * another command waits, and whoever finds it after a crash can go on, since the row says what was asked and how far it is.
  */
@@ -12,14 +13,35 @@ import {
   JobmonError,
   type RequestOf,
   type resetWorkflow,
+  type resumeWorkflow,
+  type retryTasks,
   type setResumeState,
+  type startOverWorkflow,
   type updateTaskStatuses,
+  type WorkflowStatus,
 } from '@jobmon/contracts';
 import type { Dialect, Procedure } from '@jobmon/entities';
-import { finishTask, isKept, liveRunOf, lockWorkflow, RESET, RESET_WHY, resetTask, type LockedWorkflow } from './reset';
+import {
+  finishTask,
+  isKept,
+  liveRunOf,
+  lockWorkflow,
+  RESET,
+  RESET_WHY,
+  resetTask,
+  type LiveRun,
+  type LockedWorkflow,
+} from './reset';
+import { changeResources, findChanges } from './resource-change';
 import { finalizeOverdueRuns } from './resume';
 import type { RunChange } from './run-report';
-import { guarded, Transition, type Asker, type LockedTask } from './transition';
+import { hasUnended, linkSuccessor, meetRun, modeOf, resumeEvent } from './successor';
+import { guarded, Transition, type Asker, type ChangedTasks, type LockedTask } from './transition';
+import { WAITING_COMMANDS } from './workflow-control';
+import { insertEvent } from './workflow-event';
+
+/** A command that links a server run when it has made its tasks ready, unless one is live. */
+export type LinkingCommand = Extract<WorkflowCommand, { readonly operation: 'workflow.resume' | 'workflow.retry' }>;
 
 export type WorkflowCommand =
   | { readonly operation: 'workflow.set_resume_state'; readonly request: RequestOf<typeof setResumeState> }
@@ -28,6 +50,14 @@ export type WorkflowCommand =
       readonly operation: 'task.update_statuses';
       readonly request: RequestOf<typeof updateTaskStatuses>;
       /** Found before (`tasksToChange`), ascending; null: all. Not stored: the same request finds the same. */
+      readonly task_ids: readonly number[] | null;
+    }
+  | { readonly operation: 'workflow.start_over'; readonly request: RequestOf<typeof startOverWorkflow> }
+  | { readonly operation: 'workflow.resume'; readonly request: RequestOf<typeof resumeWorkflow> }
+  | {
+      readonly operation: 'workflow.retry';
+      readonly request: RequestOf<typeof retryTasks>;
+      /** As above; null: all that failed. */
       readonly task_ids: readonly number[] | null;
     };
 
@@ -43,13 +73,19 @@ export interface Progress {
 export interface Step {
   readonly progress: Progress;
   readonly is_ended: boolean;
+  /** Whether anything was written that the caller asked for. */
+  readonly is_changed: boolean;
   /** Somebody else had done the last piece; `progress` tells nothing. */
   readonly is_joined?: true;
+  /** A run or an attempt has to end before the command can go on; whoever comes later does. */
+  readonly is_waiting?: true;
   /** Why the command is not done at all; E18 answers it. */
   readonly refusal?: string;
   /** Status of the workflow after the last piece. */
   readonly workflow_status: string;
   readonly changed: RunChange[];
+  /** Tasks made ready under a live run, which is to be told. */
+  readonly retried: ChangedTasks[];
 }
 
 /** Tasks of one transaction. */
@@ -59,56 +95,107 @@ const PAGE_ROWS = 2_000;
 const PAGES_MAX = 50;
 /** Stands for the tasks without an array, which come last. */
 const NO_ARRAY = ID_MAX;
+/** Task ids that the record of a retry names. */
+const RECORDED_IDS_MAX = 100;
 
 const BEGIN: Progress = { after_array_id: 0, after_task_id: 0, tasks: 0, attempts: 0 };
 
 const RESET_BY_PERSON: Asker = { actor: Actor.USER, reason: historyReasonOf('workflow.reset') };
+const START_OVER: Asker = { actor: Actor.USER, reason: historyReasonOf('workflow.start_over') };
+const RESUME: Asker = { actor: Actor.USER, reason: historyReasonOf('workflow.resume') };
+const RETRY: Asker = { actor: Actor.USER, reason: historyReasonOf('workflow.retry') };
 const OVERRIDE: Asker = { actor: Actor.USER, reason: historyReasonOf('task.update_statuses') };
 
 /**
  * One piece. `isBegun`: the caller has done a piece already, so when the row is gone somebody else did the last one.
  *
- * @throws JobmonError UNAVAILABLE while another command on the workflow is in progress; NOT_FOUND; MALFORMED for a refused C23
+ * @throws JobmonError UNAVAILABLE while another command on the workflow is in progress; NOT_FOUND; MALFORMED for a refused C23;
+ *   CONFLICT for what v4 is asked for and cannot do
  */
 export function* stepCommand(dialect: Dialect, writer: string, command: WorkflowCommand, isBegun: boolean): Procedure<Step> {
   const workflow = yield* lockWorkflow(dialect, command.request.workflow_id);
-  const row = yield* readCommand(workflow.id);
-  const step = (progress: Progress, is_ended: boolean, workflow_status: string = workflow.status): Step => ({
-    progress,
-    is_ended,
-    workflow_status,
+  const row = yield* standingCommand(command);
+  const changed: RunChange[] = [];
+  const from = row?.progress ?? BEGIN;
+  const step = (more: Partial<Step>): Step => ({
+    progress: from,
+    is_ended: false,
+    is_changed: false,
+    workflow_status: workflow.status,
     changed,
+    retried: [],
+    ...more,
   });
-  let changed: RunChange[] = [];
-  if (row !== undefined && row.text !== textOf(command)) {
-    throw new JobmonError(
-      'UNAVAILABLE',
-      `${row.operation} of workflow ${workflow.id} is in progress; ask again when it has ended`,
-    );
-  }
-  if (row === undefined && isBegun) return { ...step(BEGIN, true), is_joined: true };
+  if (row === undefined && isBegun) return step({ is_ended: true, is_joined: true });
   if (row === undefined) {
     const refusal = yield* refusalOf(command, workflow);
-    if (refusal !== null) return { ...step(BEGIN, true), refusal };
-    if (command.operation === 'workflow.reset') changed = yield* finalizeOverdueRuns(dialect, workflow);
+    if (refusal !== null) return step({ is_ended: true, refusal });
+    if (isReset(command)) changed.push(...(yield* finalizeOverdueRuns(dialect, workflow)));
     yield* refuseLiveRun(command, workflow.id);
   }
-  const from = row?.progress ?? BEGIN;
-  const next = yield* nextTasks(command, workflow.id, from);
-  const done = yield* changeTasks(dialect, writer, command, workflow.id, next.ids);
+  const live = yield* liveRunOf(workflow.id);
+  const met = linksRun(command) ? yield* meetRun(dialect, command, workflow, live, row !== undefined) : null;
+  if (met !== null) {
+    changed.push(...met.changed);
+    // Stored once: its date tells whether somebody is at work on it.
+    if (met.is_waiting && row === undefined) yield* storeCommand(dialect, command, from);
+    else if (!met.is_waiting && row !== undefined) yield* removeCommand(workflow.id);
+    return step({ is_ended: !met.is_waiting, is_changed: met.is_changed, ...(met.is_waiting ? { is_waiting: true } : {}) });
+  }
+  const next = yield* nextTasks(command, workflow.id, from, live);
+  const done = yield* changeTasks(dialect, writer, command, workflow.id, live, next.ids);
   const progress: Progress = {
     after_array_id: next.after_array_id,
     after_task_id: next.after_task_id,
-    tasks: from.tasks + done.tasks,
+    tasks: from.tasks + done.ids.length,
     attempts: from.attempts + done.attempts,
   };
+  const isIdle = next.isLast && progress.tasks === 0 && !hasEffectByItself(command, workflow);
+  const is_changed = !isIdle;
+  if (row === undefined && is_changed) yield* record(dialect, command, live);
+  const retried = live === undefined ? [] : [{ workflow_id: workflow.id, workflow_run_id: live.id, task_ids: done.ids }];
   if (!next.isLast) {
     yield* storeCommand(dialect, command, progress);
-    return step(progress, false);
+    return step({ progress, is_changed, retried });
   }
-  const status = yield* finish(dialect, command, workflow);
-  if (row !== undefined) yield { sql: 'DELETE FROM workflow_command WHERE workflow_id = ?', params: [workflow.id] };
-  return step(progress, true, status);
+  const isLinking = linksRun(command) && live === undefined && !isIdle;
+  if (isLinking && (yield* hasUnended(workflow.id, modeOf(command)))) {
+    if (row === undefined || next.ids.length > 0) yield* storeCommand(dialect, command, progress);
+    return step({ progress, is_changed, is_waiting: true });
+  }
+  const workflow_status = yield* finish(dialect, command, workflow);
+  if (isLinking) changed.push(yield* linkSuccessor(dialect, { id: workflow.id, status: workflow_status }, command.request));
+  if (row !== undefined) yield* removeCommand(workflow.id);
+  return step({ progress, is_ended: true, is_changed, workflow_status, retried });
+}
+
+/** Whether a command ends by linking a server run, unless one is live. */
+function linksRun(command: WorkflowCommand): command is LinkingCommand {
+  return command.operation === 'workflow.resume' || command.operation === 'workflow.retry';
+}
+
+function isReset(command: WorkflowCommand): boolean {
+  return command.operation === 'workflow.reset' || command.operation === 'workflow.start_over';
+}
+
+/** Whether a command that finds no task to change does something all the same. */
+function hasEffectByItself(command: WorkflowCommand, workflow: LockedWorkflow): boolean {
+  if (command.operation === 'workflow.start_over') return workflow.status !== 'G';
+  return command.operation !== 'workflow.retry';
+}
+
+function* record(dialect: Dialect, { operation, request }: WorkflowCommand, live: LiveRun | undefined): Procedure<void> {
+  const workflow_run_id = live?.id ?? null;
+  if (operation === 'workflow.start_over') {
+    yield insertEvent(dialect, { ...request, workflow_run_id, verb: 'reset', detail: { keep_done: request.keep_done } });
+  } else if (operation === 'workflow.resume') {
+    yield resumeEvent(dialect, request, workflow_run_id);
+  } else if (operation === 'workflow.retry') {
+    const chosen = request.task_ids === 'failed' ? 'failed' : request.task_ids.slice(0, RECORDED_IDS_MAX);
+    const of = request.task_ids === 'failed' ? {} : { tasks: request.task_ids.length };
+    const detail = { task_ids: chosen, ...of, with_downstream: request.with_downstream };
+    yield insertEvent(dialect, { ...request, workflow_run_id, verb: 'retry', detail });
+  }
 }
 
 /** E18 is refused in words. */
@@ -119,21 +206,33 @@ function* refusalOf(command: WorkflowCommand, workflow: LockedWorkflow): Procedu
   return live === undefined ? null : `workflow ${workflow.id} is held by its run ${live.id}`;
 }
 
-/** C23 is refused by any live run, C4 by one that the server drives; as an error, since their answers have no room for words. */
+/** A reset is refused by any live run, C4 by one that the server drives; as an error, since their answers have no room for words. */
 function* refuseLiveRun(command: WorkflowCommand, workflowId: number): Procedure<void> {
-  if (command.operation === 'workflow.set_resume_state') return;
+  if (command.operation === 'workflow.set_resume_state' || linksRun(command)) return;
   const live = yield* liveRunOf(workflowId);
   if (live === undefined || (command.operation === 'task.update_statuses' && live.driver !== Driver.SERVER)) return;
-  throw new JobmonError('MALFORMED', `workflow ${workflowId} is held by its run ${live.id}: stop that run first`);
+  const isOurs = command.operation === 'workflow.start_over';
+  const cure = isOurs ? 'cancel or drain it first, and wait for its end' : 'stop that run first';
+  throw new JobmonError(isOurs ? 'CONFLICT' : 'MALFORMED', `workflow ${workflowId} is held by its run ${live.id}: ${cure}`);
 }
 
-/** Whether a status is one that the command changes. */
-function isWanted(command: WorkflowCommand, status: string): boolean {
+/** Whether a task is one that the command changes. */
+function isWanted(
+  command: WorkflowCommand,
+  { status, num_attempts }: Pick<LockedTask, 'status' | 'num_attempts'>,
+  live: LiveRun | undefined,
+): boolean {
   switch (command.operation) {
     case 'workflow.set_resume_state':
       return status !== 'D' && status !== 'G';
     case 'workflow.reset':
       return status !== 'G' && !(command.request.partial_reset && status === 'D');
+    case 'workflow.start_over':
+      return status !== 'G' && !(command.request.keep_done && status === 'D');
+    case 'workflow.resume':
+      return status !== 'D' && (status !== 'G' || num_attempts > 0 || command.request.resources.length > 0);
+    case 'workflow.retry':
+      return status === 'F' || (status === 'D' && live === undefined && command.task_ids !== null);
     case 'task.update_statuses':
       return status !== command.request.new_status;
   }
@@ -146,8 +245,13 @@ interface NextTasks {
   readonly isLast: boolean;
 }
 
-function* nextTasks(command: WorkflowCommand, workflowId: number, from: Progress): Procedure<NextTasks> {
-  if (command.operation === 'task.update_statuses' && command.task_ids !== null) {
+function* nextTasks(
+  command: WorkflowCommand,
+  workflowId: number,
+  from: Progress,
+  live: LiveRun | undefined,
+): Procedure<NextTasks> {
+  if ('task_ids' in command && command.task_ids !== null) {
     const begin = firstAbove(command.task_ids, from.after_task_id);
     const ids = command.task_ids.slice(begin, begin + PIECE_TASKS);
     const isLast = begin + PIECE_TASKS >= command.task_ids.length;
@@ -165,16 +269,16 @@ function* nextTasks(command: WorkflowCommand, workflowId: number, from: Progress
       if (pages++ === PAGES_MAX) return { ids, after_array_id: arrayId, after_task_id: after, isLast: false };
       const page = yield {
         sql:
-          `SELECT id, status FROM task WHERE ${arrayId === NO_ARRAY ? 'array_id IS NULL AND workflow_id = ?' : 'array_id = ?'} ` +
+          `SELECT id, status, num_attempts FROM task WHERE ${arrayId === NO_ARRAY ? 'array_id IS NULL AND workflow_id = ?' : 'array_id = ?'} ` +
           `AND id > ? ORDER BY id LIMIT ${PAGE_ROWS}`,
         params: [arrayId === NO_ARRAY ? workflowId : arrayId, after],
       };
-      for (const { id, status } of page.rows as { id: number; status: string }[]) {
-        if (isWanted(command, status)) {
+      for (const task of page.rows as Pick<LockedTask, 'id' | 'status' | 'num_attempts'>[]) {
+        if (isWanted(command, task, live)) {
           if (ids.length === PIECE_TASKS) return { ids, after_array_id: arrayId, after_task_id: after, isLast: false };
-          ids.push(id);
+          ids.push(task.id);
         }
-        after = id;
+        after = task.id;
       }
       isFull = page.rows.length === PAGE_ROWS;
     }
@@ -198,20 +302,29 @@ function* changeTasks(
   writer: string,
   command: WorkflowCommand,
   workflowId: number,
+  live: LiveRun | undefined,
   ids: readonly number[],
-): Procedure<{ tasks: number; attempts: number }> {
+): Procedure<{ ids: number[]; attempts: number }> {
   const transition = new Transition(dialect, writer);
-  const tasks = (yield* transition.lockTasks(workflowId, ids)).filter((task) => isWanted(command, task.status));
-  let changed = 0;
+  const tasks = (yield* transition.lockTasks(workflowId, ids)).filter((task) => isWanted(command, task, live));
+  const changed: number[] = [];
   let attempts = 0;
   for (const task of tasks) {
     const stopped = changeTask(transition, command, task);
     if (stopped === null) continue;
-    changed += 1;
+    changed.push(task.id);
     attempts += stopped;
   }
   yield* transition.write();
-  return { tasks: changed, attempts };
+  if (command.operation === 'workflow.resume') {
+    const changes = yield* findChanges(workflowId, command.request.resources);
+    yield* changeResources(
+      dialect,
+      changes,
+      tasks.map(({ id }) => id),
+    );
+  }
+  return { ids: changed, attempts };
 }
 
 /** How many attempts were stopped; null: the task stays as it is. */
@@ -222,6 +335,15 @@ function changeTask(transition: Transition, command: WorkflowCommand, task: Lock
       return resetTask(transition, task, RESET, RESET_WHY);
     case 'workflow.reset':
       return resetTask(transition, task, RESET_BY_PERSON, 'The workflow was reset');
+    case 'workflow.start_over':
+      return resetTask(transition, task, START_OVER, 'The workflow was reset');
+    case 'workflow.resume':
+      // It waits already, fresh; its resources alone are to change.
+      if ((task.status === 'G' && task.num_attempts === 0) || (command.request.mode === 'hot' && isKept(transition, task)))
+        return null;
+      return resetTask(transition, task, RESUME, RESET_WHY);
+    case 'workflow.retry':
+      return resetTask(transition, task, RETRY, 'The task was chosen to run again');
     case 'task.update_statuses':
       if (command.request.new_status === 'G') return resetTask(transition, task, OVERRIDE, 'The task was put back to G by hand');
       return finishTask(transition, task, OVERRIDE, 'The task was put to D by hand');
@@ -229,8 +351,9 @@ function changeTask(transition: Transition, command: WorkflowCommand, task: Lock
 }
 
 /** What the last piece does to the workflow; answers its status. */
-function* finish(dialect: Dialect, command: WorkflowCommand, workflow: LockedWorkflow): Procedure<string> {
-  const [row] = (yield { sql: 'SELECT status FROM workflow WHERE id = ?', params: [workflow.id] }).rows as [{ status: string }];
+function* finish(dialect: Dialect, command: WorkflowCommand, workflow: LockedWorkflow): Procedure<WorkflowStatus> {
+  const read = yield { sql: 'SELECT status FROM workflow WHERE id = ?', params: [workflow.id] };
+  const [row] = read.rows as [{ status: WorkflowStatus }];
   const to = yield* statusAfter(command, workflow.id, row.status);
   if (to === row.status) return to;
   yield* guarded(`workflow ${row.status}→${to}`, 1, {
@@ -240,10 +363,13 @@ function* finish(dialect: Dialect, command: WorkflowCommand, workflow: LockedWor
   return to;
 }
 
-function* statusAfter(command: WorkflowCommand, workflowId: number, status: string): Procedure<string> {
-  if (command.operation === 'workflow.reset') return 'G';
-  if (command.operation !== 'task.update_statuses') return status;
-  if (command.request.new_status === 'G') return status === 'D' && (yield* hasUndoneTask(workflowId)) ? 'F' : status;
+function* statusAfter(command: WorkflowCommand, workflowId: number, status: WorkflowStatus): Procedure<WorkflowStatus> {
+  if (isReset(command)) return 'G';
+  const isOverride = command.operation === 'task.update_statuses';
+  if (command.operation === 'workflow.retry' || (isOverride && command.request.new_status === 'G')) {
+    return status === 'D' && (yield* hasUndoneTask(workflowId)) ? 'F' : status;
+  }
+  if (!isOverride) return status;
   const isHeld = (yield* liveRunOf(workflowId)) !== undefined;
   return isHeld || (yield* hasUndoneTask(workflowId)) || !(yield* hasTask(workflowId)) ? status : 'D';
 }
@@ -257,6 +383,31 @@ function* hasUndoneTask(workflowId: number): Procedure<boolean> {
 function* hasTask(workflowId: number): Procedure<boolean> {
   const read = yield { sql: 'SELECT 1 AS found FROM task WHERE workflow_id = ? LIMIT 1', params: [workflowId] };
   return read.rows.length > 0;
+}
+
+/**
+ * The row of this very command. Another one is waited for, unless a reset meets one that only waits for something to end: that one is
+ * withdrawn.
+ */
+function* standingCommand(command: WorkflowCommand): Procedure<{ readonly progress: Progress } | undefined> {
+  const { workflow_id } = command.request;
+  const row = yield* readCommand(workflow_id);
+  if (row === undefined || row.text === textOf(command)) return row;
+  if (command.operation === 'workflow.start_over' && WAITING_COMMANDS.has(row.operation)) {
+    yield* removeCommand(workflow_id);
+    return undefined;
+  }
+  if (linksRun(command) && WAITING_COMMANDS.has(row.operation)) {
+    throw new JobmonError(
+      'CONFLICT',
+      `${row.operation} of workflow ${workflow_id} was asked for on other terms and waits: a drain or a cancel withdraws it`,
+    );
+  }
+  throw new JobmonError('UNAVAILABLE', `${row.operation} of workflow ${workflow_id} is in progress; ask again when it has ended`);
+}
+
+function* removeCommand(workflowId: number): Procedure<void> {
+  yield { sql: 'DELETE FROM workflow_command WHERE workflow_id = ?', params: [workflowId] };
 }
 
 function* readCommand(workflowId: number): Procedure<{ operation: string; text: string; progress: Progress } | undefined> {
@@ -273,9 +424,13 @@ export function requestIn(stored: unknown): object {
   return (typeof stored === 'string' ? JSON.parse(stored) : stored) as object;
 }
 
+/** Who asks for the same thing, why, and from which program, makes no other command of it. */
+const ASIDE: ReadonlySet<string> = new Set(['user', 'reason', 'client_version']);
+
 /** What tells a command from another, whatever the order of its members. */
 function textOf({ operation, request }: { readonly operation: string; readonly request: object }): string {
-  return JSON.stringify([operation, Object.entries(request).sort(([a], [b]) => (a < b ? -1 : 1))]);
+  const members = Object.entries(request).filter(([name, value]) => !ASIDE.has(name) && value !== undefined);
+  return JSON.stringify([operation, members.sort(([a], [b]) => (a < b ? -1 : 1))]);
 }
 
 function* storeCommand(dialect: Dialect, { operation, request }: WorkflowCommand, progress: Progress): Procedure<void> {

@@ -25,6 +25,7 @@ import { idList, instancesByStatus, lockRows, type Database, type Dialect, type 
 import { liveRunOf, requireNoCommand, type LockedWorkflow } from './reset';
 import { wellFormed } from './text';
 import { ascending, guarded } from './transition';
+import { newestEventOf } from './workflow-event';
 
 /** What submit and move answer, and whether the status is new, which is then told to whoever listens. */
 export interface RunStanding {
@@ -102,7 +103,7 @@ export function* submit(dialect: Dialect, request: RequestOf<typeof submitWorkfl
 }
 
 /** A run to insert in the status that it is linked at. */
-interface NewRun {
+export interface NewRun {
   readonly status: 'L' | 'B';
   readonly driver: Driver;
   readonly user: string;
@@ -114,7 +115,7 @@ interface NewRun {
 }
 
 /** The run, and its workflow from where it stands to where it follows, under the workflow's lock. */
-function* insertRun(
+export function* insertRun(
   dialect: Dialect,
   workflowId: number,
   run: NewRun,
@@ -177,7 +178,8 @@ export function* link(
 
 /**
  * Moves a server run and its workflow. Refused, with what stands as the answer: a run that a client drives, a step that either
- * table lacks, D while a task is not D (`areAllTasksDone`, asked before), E while an instance is live.
+ * table lacks, D while a task is not D (`areAllTasksDone`, asked before), E while an instance is live or after a retry that the
+ * scheduler has not seen.
  */
 export function* move(
   dialect: Dialect,
@@ -204,6 +206,8 @@ export function* move(
   if (path === null || follows === null) return standing(run.status);
   if (request.to === 'D' && !areTasksDone) return standing(run.status);
   if (request.to === 'E' && (yield* hasLiveInstance(id))) return standing(run.status);
+  const isStale = request.to === 'E' && (yield* newestEventOf(owner.workflow_id)) > (request.seen_event_id ?? Infinity);
+  if (isStale) return standing(run.status);
 
   yield* guarded(`workflow_run ${run.status}→${request.to}`, 1, {
     sql:

@@ -18,6 +18,7 @@ import {
   resetWorkflow,
   setResume,
   setResumeState,
+  taskChanged,
   terminateTaskInstances,
   updateRunStatus,
   updateTaskStatuses,
@@ -30,6 +31,7 @@ import type { Dialect, Procedure } from '@jobmon/entities';
 import { replyOf, TIMEOUT_MS_DEFAULT, type Messenger, type Outcome } from '@jobmon/messaging';
 import { fixInconsistent } from './inconsistency';
 import { Lane } from './lane';
+import { outcomeOf } from './outcome';
 import { tasksToChange } from './override';
 import { reset } from './reset';
 import { cleanUpPiece, finalizeRuns, reapPiece, tellToStop, terminatePiece } from './resume';
@@ -52,7 +54,8 @@ interface Piece {
 export class WorkflowWide {
   private readonly pieces: Lane<Piece, unknown>;
   private readonly reports: Lane<RunReport, { status: string }>;
-  private readonly writer: string;
+  /** Of counts. */
+  readonly writer: string;
   private isStopping = false;
 
   constructor(private readonly context: StateMachineContext) {
@@ -203,26 +206,34 @@ export class WorkflowWide {
     if (row === undefined) return { is_ended: true };
     const { operation } = row as { operation: WorkflowCommand['operation'] };
     const request = requestIn(row.request) as never;
-    const task_ids = operation === 'task.update_statuses' ? await this.tasksAgain(request) : null;
-    await this.command({ operation, request, task_ids } as WorkflowCommand, true);
-    return { is_ended: true };
+    const task_ids = await this.tasksAgain({ operation, request } as WorkflowCommand);
+    const { is_ended } = await this.command({ operation, request, task_ids } as WorkflowCommand, true);
+    return { is_ended };
   }
 
-  /** The tasks of a C4 that has begun: what it was allowed to begin it may end, whatever has become of the workflow meanwhile. */
-  private tasksAgain(request: RequestOf<typeof updateTaskStatuses>): Promise<readonly number[] | null> {
-    return tasksToChange(this.context.database, request, true);
+  /** The tasks of a command that has begun: what it was allowed to begin it may end, whatever has become of the workflow meanwhile. */
+  private async tasksAgain({ operation, request }: WorkflowCommand): Promise<readonly number[] | null> {
+    const { database } = this.context;
+    if (operation === 'task.update_statuses') return tasksToChange(database, request, true);
+    if (operation !== 'workflow.retry' || request.task_ids === 'failed') return null;
+    const { workflow_id, task_ids, with_downstream: recursive } = request;
+    return tasksToChange(database, { workflow_id, task_ids, new_status: 'G', recursive }, true);
   }
 
-  /** Does a command piece by piece to its end, beside whoever else does it. */
-  private async command(command: WorkflowCommand, isBegun = false): Promise<Step> {
+  /** Does a command piece by piece to its end, or to where it has to wait, beside whoever else does it. */
+  async command(command: WorkflowCommand, isBegun = false): Promise<Step> {
     let before: Step | undefined;
+    let is_changed = false;
     for (;;) {
       const step = await this.piece(command.request.workflow_id, command.operation, (dialect) =>
         stepCommand(dialect, this.writer, command, isBegun || before !== undefined),
       );
       this.publish(step.changed);
+      for (const run of step.retried) if (run.task_ids.length > 0) this.context.messenger.publish(taskChanged, run);
+      is_changed ||= step.is_changed;
       // Somebody else did the last piece: what it had changed in all is what was seen last, or nothing.
-      if (step.is_ended) return step.is_joined && before !== undefined ? { ...step, progress: before.progress } : step;
+      const progress = step.is_joined && before !== undefined ? before.progress : step.progress;
+      if (step.is_ended || step.is_waiting) return { ...step, progress, is_changed };
       before = step;
     }
   }
@@ -241,22 +252,14 @@ export class WorkflowWide {
   }
 
   /** One transaction in its turn; its error is thrown. `turn`: a workflow's id, or the name of what takes turns. */
-  private async piece<T>(turn: number | string, label: string, procedure: (dialect: Dialect) => Procedure<T>): Promise<T> {
+  async piece<T>(turn: number | string, label: string, procedure: (dialect: Dialect) => Procedure<T>): Promise<T> {
     if (this.isStopping) throw new JobmonError('UNAVAILABLE', 'the service is stopping');
     const { database } = this.context;
     const run = (): Promise<T> => database.write({ label }, () => procedure(database.dialect));
     return replyOf((await this.pieces.add({ turn: String(turn), run })) as Outcome<T>);
   }
 
-  private publish(changed: readonly RunChange[]): void {
+  publish(changed: readonly RunChange[]): void {
     for (const change of changed) this.context.messenger.publish(workflowRunChanged, change);
-  }
-}
-
-async function outcomeOf<T>(reply: Promise<T>): Promise<Outcome<T>> {
-  try {
-    return { ok: await reply };
-  } catch (thrown) {
-    return { error: JobmonError.from(thrown).toBody() };
   }
 }

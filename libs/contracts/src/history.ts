@@ -44,6 +44,12 @@ export const HISTORY_REASONS = {
   21: 'task.update_statuses',
   22: 'workflow.reset',
   23: 'workflow_run.reap',
+  24: 'workflow.drain',
+  25: 'workflow.cancel',
+  26: 'workflow.resume',
+  27: 'workflow.retry',
+  28: 'workflow.start_over',
+  29: 'workflow_run.end_attempts',
 } as const satisfies Record<number, string>;
 export type HistoryReason = keyof typeof HISTORY_REASONS;
 

@@ -1,6 +1,6 @@
 /**
  * The four machines, every ordered pair, against tables written by hand from spec/state-machines.md sections 3 to 6. A row
- * is where the entity stands, a column what is asked for: `v` valid, `o` valid and ours (races 26, 27, 30, 32, 43, 45), `u` untimely, `=` a
+ * is where the entity stands, a column what is asked for: `v` valid, `o` valid and ours (races 26, 27, 30, 32, 43, 45; H→C: a drain made a cancel), `u` untimely, `=` a
  * repeat, `.` not in the table. A new state fails here until it is thought about.
  */
 import { machine, verdict, type Machine, type Verdict } from './machine';
@@ -63,7 +63,7 @@ const WORKFLOW_RUN = `
   E   . . . . . . . = . . . . .
   S   . . . . . . . . = . . . .
   C   . . . . . . o . . = . v .
-  H   . . . . . . o . . . = v .
+  H   . . . . . . o . . o = v .
   T   . . . . . . . . . . . = .
   A   . . . . . . . . . . . . =`;
 

@@ -35,7 +35,7 @@ import {
   startOverWorkflow,
   workflowControlled,
 } from './workflow-control';
-import { beatWorkflowRuns, moveWorkflowRun, submitWorkflowRun, workflowRunChanged } from './workflow-run';
+import { beatWorkflowRuns, moveWorkflowRun, settleWorkflowRun, submitWorkflowRun, workflowRunChanged } from './workflow-run';
 import {
   followWorkflow,
   getWorkflow,
@@ -94,6 +94,7 @@ export const OPERATIONS: readonly Operation[] = [
   queueTasks,
   submitWorkflowRun,
   moveWorkflowRun,
+  settleWorkflowRun,
   beatWorkflowRuns,
 ];
 

@@ -8,6 +8,7 @@
 import { z } from 'zod';
 import { DateText, Id, Limit } from './id';
 import { event, operation } from './operation';
+import { RESOURCES_MAX, type LimitedResource } from './resources';
 import { WorkflowStatus } from './workflow';
 
 /** Who asks, and why; both are kept in the record. */
@@ -51,7 +52,7 @@ export const pauseWorkflow = operation({
 /**
  * The live server run → H: nothing new starts, queued attempts that nobody has taken are given back (their tasks → G, the
  * attempt not counted), what agents hold may finish; then the run → T and the workflow → H (HALTED). A live client run is told
- * the same (its client does it). A resume that waits is withdrawn. A run that is being stopped already stays as it is. CONFLICT: no run is live.
+ * the same (its client does it). A resume that waits is withdrawn. A run that is being stopped already stays as it is, and so does a workflow without a live run.
  */
 export const drainWorkflow = operation({
   name: 'workflow.drain',
@@ -64,7 +65,7 @@ export const drainWorkflow = operation({
 
 /**
  * The live server run → C: as a drain, and what agents hold is ordered to stop (→ K): SIGINT, and SIGKILL after 10 s. Their tasks →
- * F until a resume makes them ready again. A drain may become a cancel, never the other way round. CONFLICT: no run is live.
+ * F until a resume makes them ready again. A drain may become a cancel, never the other way round.
  */
 export const cancelWorkflow = operation({
   name: 'workflow.cancel',
@@ -75,13 +76,14 @@ export const cancelWorkflow = operation({
   reply: ControlReply,
 });
 
-/** Positive and finite; what a queue or a machine can give is looked at when the attempt is made. */
-const Amount = z.number().positive().max(1e12);
+/** What a queue or a machine can give is looked at when the attempt is made. */
+const amount = (name: LimitedResource) => z.number().positive().max(RESOURCES_MAX[name]);
+const Factor = z.number().positive().max(1_000);
 
 /**
  * One change of what tasks ask for. Of all tasks that are not done, or of those of one template. `times` multiplies what a task asks
  * for now, then `set` replaces: cores (whole; products are rounded up), memory (GiB; products up to whole MiB), runtime (seconds; products up to
- * whole ones). `cluster` and `queue` move the tasks; a cluster alone takes its first queue. Tasks without any resources
+ * whole ones). `cluster` moves the tasks to a queue of it: `queue`, or its first. Tasks without any resources
  * (bound by a Python client that never queued them) need a `cluster`.
  */
 export const ResourceChange = z
@@ -89,14 +91,15 @@ export const ResourceChange = z
     task_template: z.string().min(1).max(255).optional(),
     set: z
       .strictObject({
-        cores: z.number().int().positive().max(1_000_000).optional(),
-        memory: Amount.optional(),
-        runtime: Amount.optional(),
+        cores: amount('cores').int().optional(),
+        memory: amount('memory').optional(),
+        runtime: amount('runtime').optional(),
         cluster: z.string().min(1).max(255).optional(),
         queue: z.string().min(1).max(255).optional(),
       })
+      .refine(({ cluster, queue }) => queue === undefined || cluster !== undefined, 'a queue needs its cluster beside it')
       .optional(),
-    times: z.strictObject({ cores: Amount.optional(), memory: Amount.optional(), runtime: Amount.optional() }).optional(),
+    times: z.strictObject({ cores: Factor.optional(), memory: Factor.optional(), runtime: Factor.optional() }).optional(),
   })
   .refine((change) => Object.keys({ ...change.set, ...change.times }).length > 0, 'must name something to set or to multiply');
 export type ResourceChange = z.output<typeof ResourceChange>;

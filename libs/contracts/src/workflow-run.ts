@@ -22,7 +22,7 @@ export const WorkflowRunStatus = {
 } as const;
 export type WorkflowRunStatus = (typeof WorkflowRunStatus)[keyof typeof WorkflowRunStatus];
 
-/** Facts: spec/state-machines.md section 6; the pairs marked "ours" are its races 43 and 45. */
+/** Facts: spec/state-machines.md section 6; the pairs marked "ours" are its races 43 and 45, and what people ask of a run. */
 export const workflowRunMachine = machine<WorkflowRunStatus>({
   name: 'workflow_run',
   states: {
@@ -66,6 +66,7 @@ export const workflowRunMachine = machine<WorkflowRunStatus>({
     'C→T': 'drained',
     'C→D': 'ours (race 45): all tasks were done before it had drained',
     'H→T': 'drained',
+    'H→C': 'ours: whoever let it drain wants what runs killed',
     'H→D': 'ours (race 45): all tasks were done before it had drained',
   },
   untimely: { 'R→R': 'what a plain heartbeat is', 'L→L': 'what a plain heartbeat is' },
@@ -114,13 +115,32 @@ export const submitWorkflowRun = operation({
 
 /**
  * The scheduler moves a server run on: R (through I and O), D or E. The workflow follows in the same write; both are
- * validated first (race 41). D is refused while a task is not D, E while an instance is live. Answers what stands.
+ * validated first (race 41). D is refused while a task is not D, E while an instance is live or when something was done to the
+ * workflow that the scheduler had not seen when it read the tasks (a retry made some of them ready). Answers what stands.
  */
 export const moveWorkflowRun = operation({
   name: 'workflow_run.move',
   owner: 'state-machine',
   summary: 'Move a server run to running, done or error.',
-  request: z.object({ workflow_run_id: Id, to: z.enum(['R', 'D', 'E']) }),
+  request: z.object({
+    workflow_run_id: Id,
+    to: z.enum(['R', 'D', 'E']),
+    /** The newest `workflow_event` of the workflow that the scheduler has seen, 0 for none; looked at for E. */
+    seen_event_id: z.number().int().nonnegative().optional(),
+  }),
+  reply: z.object({ workflow_run_id: z.number().int(), status: z.string() }),
+});
+
+/**
+ * Brings a server run that was told to stop (C, H) nearer to its end: queued attempts are given back, in C all others are ordered to
+ * stop, and when nothing of it is live any more it goes to T (D when all tasks are done) with its workflow. In pieces; changes nothing when there
+ * is nothing to do, or on any other run. The scheduler asks for every such run, so a stop that was cut off is gone on with.
+ */
+export const settleWorkflowRun = operation({
+  name: 'workflow_run.settle',
+  owner: 'state-machine',
+  summary: 'Go on with the stop of a server run.',
+  request: z.object({ workflow_run_id: Id }),
   reply: z.object({ workflow_run_id: z.number().int(), status: z.string() }),
 });
 

@@ -95,10 +95,10 @@ describeOnDatabases('resume', (database) => {
     },
   );
 
-  it('E44 leaves a run that the server drives alone, answers an unknown workflow alike, and refuses what is malformed', async () => {
+  it('E44 stops a run that the server drives too, answers an unknown workflow alike, and refuses what is malformed', async () => {
     const made = await insertWorkflow(database(), { driver: 'server' });
     expect((await post(`workflow/${made.workflow_id}/set_resume`, { reset_running_jobs: true })).text).toBe('{}');
-    expect(await stands(made)).toBe('R R');
+    expect(await stands(made)).toBe('C R');
     expect((await post('workflow/2000000000/set_resume', { reset_running_jobs: true })).text).toBe('{}');
     expect((await post(`workflow/${made.workflow_id}/set_resume`)).status).toBe(400);
     expect((await post(`workflow/${made.workflow_id}/set_resume`, { reset_running_jobs: 'x' })).status).toBe(400);

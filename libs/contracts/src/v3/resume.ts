@@ -36,8 +36,9 @@ export const setResumeState = operation({
 });
 
 /**
- * E44. Tells the live client run of a workflow to stop: B, I, O or R → C (cold: running instances are killed too) or H (hot: they
- * may finish). An unknown workflow, nothing to tell, or a run that the server drives: nothing happens, the answer is the same.
+ * E44. Tells the live run of a workflow to stop: B, I, O or R → C (cold: running instances are killed too) or H (hot: they may finish), so that
+ * another may be linked. A run that the server drives is stopped by the server, and the record names it a take-over. An unknown workflow, or
+ * nothing to tell: nothing happens, the answer is the same.
  */
 export const setResume = operation({
   protocol: 'E44',
