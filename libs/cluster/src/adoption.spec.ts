@@ -8,9 +8,10 @@ import { closeSync, existsSync, mkdirSync, openSync, readFileSync, readSync, rmS
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { buildSync } from 'esbuild';
-import { attemptsDirectory, identityOf, isAlive, look, removeAttempt, voidAttempt, writeAttempt } from './attempt-folder';
+import { attemptsDirectory, look, removeAttempt, voidAttempt, writeAttempt } from './attempt-folder';
 import { Bench } from './cluster.conformance';
 import { clearLeftovers } from './leftovers';
+import { identityOf, isAlive } from './processes';
 
 let bench: Bench;
 beforeEach(() => void (bench = new Bench()));

@@ -6,7 +6,8 @@
  * | `start.sh` | the agent | a line that claims the attempt and sets the stage, then the user's command, byte for byte |
  * | `started` | the command's process, before the command | process id, its start time, the waiting launcher's id and start time |
  * | `refused` | the command's process | what kept the command from starting: `working_directory` or `output` |
- * | `exit` | the launcher | the exit status |
+ * | `exit` | the launcher | the exit status, then what the command used where the launcher can tell: KiB, microseconds, core dumped |
+ * | `overrun` | the agent | why it ends the command for its memory or run time, so that a later agent knows it too |
  *
  * **The claim.** `started` is created exclusively (`set -C`: O_EXCL) by the very process that becomes the command, in its last
  * step before the command. So an attempt may be handed to any number of launchers, by any number of agents, before and after
@@ -16,33 +17,15 @@
  * Each file but `start.sh` is one line that ends in ` .`, written by a single write: a reader that meets a file without the
  * mark has come between creation and write, or after a crash there, and treats it as not written yet.
  */
-import { closeSync, mkdirSync, openSync, readFileSync, statSync, writeSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readFileSync, statSync, writeFileSync, writeSync } from 'node:fs';
 import { mkdir, rename, rmdir, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Assignment } from '@jobmon/contracts';
+import { isAlive, type ProcessIdentity } from './processes';
 
 /** The folder of all attempts of an agent. */
 export function attemptsDirectory(state_directory: string): string {
   return join(state_directory, 'attempts');
-}
-
-/** A process: its number alone is given to others later. */
-export interface ProcessIdentity {
-  readonly pid: number;
-  /** `<clock ticks since boot>/<first eight characters of the boot's id>`: with the number it names one process for ever. */
-  readonly start_time: string;
-}
-
-/** This boot of the machine: what an earlier one left behind names no process of today. */
-export const BOOT = bootOf('/proc/sys/kernel/random/boot_id');
-
-/** A kernel that tells none has the same one for ever. */
-function bootOf(file: string): string {
-  try {
-    return readFileSync(file, 'latin1').slice(0, 8);
-  } catch {
-    return 'unknown';
-  }
 }
 
 /** What a folder says about its attempt. */
@@ -55,9 +38,19 @@ export type Finding =
   | { readonly is: 'cut' }
   /** The command runs, or has ended and its launcher is about to write the exit status. */
   | { readonly is: 'running'; readonly command: ProcessIdentity }
-  | { readonly is: 'ended'; readonly command: ProcessIdentity; readonly exit_code: number }
+  | { readonly is: 'ended'; readonly command: ProcessIdentity; readonly exit_code: number; readonly usage: Usage | null }
   /** The command is gone and so is its launcher: nobody will ever write the exit status. */
   | { readonly is: 'lost'; readonly command: ProcessIdentity };
+
+/** What a command used, as the kernel counted it for whoever waited for it. */
+export interface Usage {
+  /** Of its largest process, those among them that it and its children waited for. */
+  readonly max_rss_bytes: number;
+  /** Of all of these together. */
+  readonly cpu_seconds: number;
+  /** The command's own process left a core dump. */
+  readonly has_core: boolean;
+}
 
 /** Where an attempt's output goes. */
 export interface OutputPaths {
@@ -69,7 +62,8 @@ export interface OutputPaths {
  * The first line of `start.sh`; `$1` is the launcher's number and start time, `$2` the boot. Everything in it is the shell's
  * own doing: no process is started before the command. The launcher is not asked for as the parent: one that was killed a
  * moment ago has left its child to process 1, which never ends. Field 22 of `/proc/<pid>/stat` is the start time; the fields
- * are counted after the last `)`, since field 2 is a name that may hold anything.
+ * are counted after the last `)`, since field 2 is a name that may hold anything. When the machine has no memory left, the kernel ends
+ * commands before it ends the agent or anything else of the user (oom_score_adj), which then can tell of it.
  */
 function stage(assignment: Assignment, output: OutputPaths): string {
   const steps = [
@@ -78,6 +72,7 @@ function stage(assignment: Assignment, output: OutputPaths): string {
     'set -- "$1" "$2" ${jobmon_a##*) }',
     `{ printf '%s %s/%s %s .\\n' "$$" "\${22}" "$2" "$1" >"\${0%/*}/started"; } 2>/dev/null || exit 125`,
     'set +C',
+    '{ echo 500 >/proc/self/oom_score_adj; } 2>/dev/null',
     'set --',
     `cd ${quoted(assignment.working_directory)} 2>/dev/null || { echo 'working_directory .' >"\${0%/*}/refused"; exit 125; }`,
     `command exec >${quoted(output.stdout)} 2>${quoted(output.stderr)} || { echo 'output .' >"\${0%/*}/refused"; exit 125; }`,
@@ -117,7 +112,7 @@ export async function writeAttempt(attempts: string, assignment: Assignment, out
 /** Removes the folder; a launcher that writes into it just now may keep it there, which throws. */
 export async function removeAttempt(attempts: string, task_instance_id: number): Promise<void> {
   const folder = join(attempts, String(task_instance_id));
-  const files = ['start.sh', 'start.sh.new', 'started', 'exit', 'refused'].map((name) => unlink(join(folder, name)));
+  const files = ['start.sh', 'start.sh.new', 'started', 'exit', 'refused', 'overrun'].map((name) => unlink(join(folder, name)));
   await Promise.allSettled(files);
   await rmdir(folder);
 }
@@ -157,7 +152,8 @@ export function look(attempts: string, task_instance_id: number): Finding {
   const command: ProcessIdentity = { pid: Number(pid), start_time: start_time ?? '' };
   const exit = () => {
     const words = wordsOf(join(folder, 'exit'));
-    return typeof words === 'string' ? null : ({ is: 'ended', command, exit_code: Number(words[0]) } as const);
+    if (typeof words === 'string') return null;
+    return { is: 'ended', command, exit_code: Number(words[0]), usage: usageIn(words) } as const;
   };
   const ended = exit();
   if (ended !== null) return ended;
@@ -165,6 +161,26 @@ export function look(attempts: string, task_instance_id: number): Finding {
   if (isAlive(waiter) || isAlive(command)) return { is: 'running', command };
   // The launcher may have written the exit status and ended between the two looks.
   return exit() ?? { is: 'lost', command };
+}
+
+function usageIn([, max_rss_kib, cpu_microseconds, has_core]: readonly string[]): Usage | null {
+  if (max_rss_kib === undefined || cpu_microseconds === undefined) return null;
+  return {
+    max_rss_bytes: Number(max_rss_kib) * 1024,
+    cpu_seconds: Number(cpu_microseconds) / 1_000_000,
+    has_core: has_core === '1',
+  };
+}
+
+/** Notes why a command is ended for its resources. Throws the error of the disk. */
+export function writeOverrun(attempts: string, task_instance_id: number, reason: string): void {
+  writeFileSync(join(attempts, String(task_instance_id), 'overrun'), `${reason} .\n`, { mode: 0o600 });
+}
+
+/** Why a former agent ended the command for its resources, if it did. */
+export function overrunOf(attempts: string, task_instance_id: number): string | null {
+  const words = wordsOf(join(attempts, String(task_instance_id), 'overrun'));
+  return typeof words === 'string' ? null : words.join(' ');
 }
 
 /** What kept the command from starting, if its own process said so. */
@@ -178,42 +194,11 @@ export function refusalOf(attempts: string, task_instance_id: number): 'working_
 function wordsOf(path: string): string[] | 'absent' | 'cut' {
   let text: string;
   try {
-    text = readFileSync(path, 'latin1');
+    text = readFileSync(path, 'utf8');
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return 'absent';
     throw error;
   }
   const words = text.split('\n', 1)[0]?.split(' ') ?? [];
   return text.endsWith('\n') && words.pop() === '.' ? words : 'cut';
-}
-
-/** Whether this very process still runs: a process that took over its number, or one that only waits to be reaped, does not count. */
-export function isAlive({ pid, start_time }: ProcessIdentity): boolean {
-  const fields = statOf(pid);
-  return fields !== null && fields[0] !== 'Z' && fields[0] !== 'X' && startTimeOf(fields) === start_time;
-}
-
-/** The identity of a running process, or null. */
-export function identityOf(pid: number): ProcessIdentity | null {
-  const fields = statOf(pid);
-  return fields === null ? null : { pid, start_time: startTimeOf(fields) };
-}
-
-/** Whether a process was of this boot of the machine. */
-export function isOfThisBoot({ start_time }: ProcessIdentity): boolean {
-  return start_time.endsWith(`/${BOOT}`);
-}
-
-/** The fields of a process from the third on, its state; null when there is none of this number. */
-function statOf(pid: number): string[] | null {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  } catch {
-    return null;
-  }
-}
-
-function startTimeOf(fields: readonly string[]): string {
-  return `${fields[19]}/${BOOT}`;
 }

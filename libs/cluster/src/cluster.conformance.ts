@@ -120,6 +120,20 @@ export function describeCluster(type: string): void {
       expect(cluster.room()).toEqual(cluster.size);
     });
 
+    it('runs what asks for more than all of it, and what asks for no amount', async () => {
+      const cluster = bench.open(type);
+      const asked = [
+        { cores: 100_000, memory: 1_000_000, runtime: 1e8 },
+        { cores: 'many', memory: -1, runtime: '1h' },
+        { cores: 0, memory: null, runtime: true },
+      ];
+      for (const [at, requested_resources] of asked.entries()) {
+        cluster.start(bench.assignment(at + 1, 'sleep 0.3', { requested_resources }));
+      }
+      for (const at of asked.keys()) expect(await bench.end(at + 1)).toMatchObject({ status: 'D' });
+      expect(cluster.room()).toEqual(cluster.size);
+    });
+
     it('starts an attempt once, however often it is given', async () => {
       const cluster = bench.open(type);
       const assignment = bench.assignment(1, 'echo x >>counted');

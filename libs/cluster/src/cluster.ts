@@ -3,7 +3,7 @@
  * (`cluster.conformance.ts`). A plug-in is given assignments and tells, by reports in the words of the wire, what becomes of
  * each; it knows nothing of servers, leases or heartbeats.
  */
-import { neededRoom, type Assignment, type AttemptReport, type ClusterRoom } from '@jobmon/contracts';
+import type { Assignment, AttemptReport, ClusterRoom } from '@jobmon/contracts';
 
 /** What a plug-in is made with. */
 export interface ClusterSettings {
@@ -55,9 +55,3 @@ export interface Cluster {
 
 /** Time from SIGINT to SIGKILL in milliseconds (spec/state-machines.md, worker_node.command_interrupt_timeout). */
 export const KILL_GRACE_MS = 10_000;
-
-/** The room that an attempt takes on a cluster of this size. */
-export function roomOf({ requested_resources }: Assignment, size: ClusterRoom): Omit<ClusterRoom, 'slots'> {
-  const { cores, memory_gib } = neededRoom(requested_resources);
-  return { cores: Math.min(cores, size.cores), memory_gib: Math.min(memory_gib, size.memory_gib) };
-}

@@ -12,7 +12,7 @@ let bench: Bench;
 beforeEach(() => void (bench = new Bench()));
 afterEach(() => bench.close());
 
-/** Whether any process of this group is alive (one that waits to be reaped is not). */
+/** Whether there is any process of this group. */
 function groupLives(process_group_id: number): boolean {
   try {
     process.kill(-process_group_id, 0);
@@ -29,7 +29,29 @@ describe('hard commands', () => {
     ['an exit code', 'exit 3', { status: 'E', exit_code: 3, error_description: 'the command ended with exit status 3' }],
     ['exit code 125', 'exit 125', { status: 'E', exit_code: 125 }],
     ['exit code 255', 'exit 255', { status: 'E', exit_code: 255 }],
-    ['an unknown command', 'no-such-command', { status: 'E', exit_code: 127 }],
+    [
+      'an unknown command',
+      'no-such-command',
+      {
+        status: 'E',
+        exit_code: 127,
+        error_description: 'the command ended with exit status 127: a command was not found (no-such-command: not found)',
+      },
+    ],
+    [
+      'a file that is no program',
+      'touch data; ./data',
+      {
+        status: 'E',
+        exit_code: 126,
+        error_description: expect.stringMatching(/could not be executed \(.*\.\/data: Permission denied\)$/),
+      },
+    ],
+    [
+      'a folder for a program',
+      'mkdir f; ./f',
+      { status: 'E', exit_code: 126, error_description: expect.stringContaining('./f:') },
+    ],
     ['a syntax error', 'if', { status: 'E', exit_code: 2 }],
     ['a comment', '# nothing', { status: 'D', exit_code: 0 }],
     ['64 KB in one word', `printf %s ${long}`, { status: 'D', stdout_log: 'x'.repeat(10_000) }],
@@ -47,8 +69,30 @@ describe('hard commands', () => {
     [
       'SIGKILL to itself',
       'kill -KILL $$',
-      { status: 'E', exit_code: 137, error_description: expect.stringContaining('SIGKILL') },
+      { status: 'E', exit_code: 137, error_description: 'the command ended with exit status 137: killed by SIGKILL' },
     ],
+    [
+      'a segmentation fault of its own process',
+      'kill -SEGV $$',
+      { status: 'E', exit_code: 139, error_description: expect.stringContaining('exit status 139: killed by SIGSEGV') },
+    ],
+    [
+      'an abort in a program that it runs',
+      'ulimit -c 0; sh -c "kill -ABRT \\$\\$"',
+      { status: 'E', exit_code: 134, error_description: 'the command ended with exit status 134: killed by SIGABRT' },
+    ],
+    [
+      'no signal ignored or blocked',
+      'grep -Eh "Sig(Ign|Blk)" /proc/$$/status | cut -f 2 | uniq',
+      { status: 'D', stdout_log: '0000000000000000\n' },
+    ],
+    ['its log folder removed in the middle', 'rm -r jobmon-logs; echo lost', { status: 'D', exit_code: 0, stdout_log: '' }],
+    [
+      'its log folder removed, and then a failure',
+      'rm -r jobmon-logs; exit 3',
+      { status: 'E', exit_code: 3, error_description: expect.stringMatching(/exit status 3; its output folder .* is gone$/) },
+    ],
+    ['its working directory removed in the middle', 'mkdir w; cd w; rmdir ../w; ls; pwd; exit 4', { status: 'E', exit_code: 4 }],
     ['SIGINT to itself', 'kill -INT $$; sleep 5', { status: 'E', exit_code: 130 }],
     ['a broken pipe', 'yes | head -n 1; yes 2>&1 >/dev/full | head -c 0', { status: 'D', stdout_log: 'y\n', stderr_log: '' }],
     ['no arguments, no input', 'echo $#; cat; read x || echo end', { status: 'D', stdout_log: '0\nend\n' }],
@@ -227,7 +271,7 @@ describe('ending commands', () => {
     cluster.start(bench.assignment(1, `sleep 300 & echo $$; exit 5`));
     const report = await bench.end(1);
     expect(report).toMatchObject({ status: 'E', exit_code: 5 });
-    expect(groupLives(Number(report.stdout_log))).toBe(false);
+    await until(() => !groupLives(Number(report.stdout_log)));
   });
 
   it('goes on when a launcher is killed: the exit status is unknown, and nothing runs twice', async () => {

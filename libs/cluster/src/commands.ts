@@ -5,40 +5,43 @@
  * An attempt that was taken is in one of these states:
  *
  * - *waiting*: taken, no launcher yet. Entered by `start`; left when its output folder and its own folder are written and a
- *   launcher is idle. At most as many as the caller gave beyond `free()`.
+ *   launcher is idle, and the attempts that run leave room for it. Nobody passes the first one that waits.
  * - *handed*: a launcher was told to run it. Left by the launcher's answer (normally), by the launcher's death, or when nobody
  *   has claimed it for a minute: then it is claimed here, so that it never starts, and is reported as W.
  * - *watched*: some other launcher runs it, or one that died: adopted attempts, and those whose claim was lost. There is nobody
  *   to tell of its end, so that its folder is looked at twice a second, until it says ended, or lost.
- * - *settling*: its end is known; the tails of its output are being read. It takes no slot any more.
+ * - *settling*: its end is known; the tails of its output are being read. It takes no room any more.
  *
  * In the first half second after its start an attempt is looked at so that R can be reported with the process group; one
  * that is faster is reported by its end alone. Every ten seconds everything is looked at as if no launcher had ever told
  * anything: the folders are the truth, the launchers' lines are hints.
+ *
+ * A command that goes over the memory or the run time of its task (`watch.ts`) is ended as by an order: SIGINT to its whole session, SIGKILL
+ * after 10 s. Whatever it returns then, its attempt is Z. An attempt that is adopted keeps its limits, and its clock that counts
+ * from the start of its process; a file in its folder says that it was being ended. While no agent runs, nobody watches.
  */
 import { closeSync, mkdirSync, openSync, statSync, truncateSync } from 'node:fs';
-import { constants as fsConstants } from 'node:fs';
-import { access, mkdir, open, stat, statfs } from 'node:fs/promises';
-import { constants as osConstants } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { Assignment, AttemptReport, ClusterRoom } from '@jobmon/contracts';
 import {
   attemptsDirectory,
-  identityOf,
-  isOfThisBoot,
   look,
+  overrunOf,
   refusalOf,
   removeAttempt,
   voidAttempt,
   wallclockOf,
   writeAttempt,
+  writeOverrun,
   type Finding,
-  type OutputPaths,
-  type ProcessIdentity,
 } from './attempt-folder';
-import { KILL_GRACE_MS, roomOf, type Cluster, type ClusterSettings } from './cluster';
+import { KILL_GRACE_MS, type Cluster, type ClusterSettings } from './cluster';
+import { bytesText, describeExit } from './exit-status';
 import { Launcher } from './launcher';
-import { outputPathsOf, readTail } from './output';
+import { makeFolder, outputPathsOf, readTail, refusedReason, troubleOf } from './output';
+import { isAlive, outOfMemoryKills, signalSession, type ProcessIdentity } from './processes';
+import { fitsBeside, roomOf, Taken, type Takes } from './room';
+import { limitsOf, Watch, type Seen } from './watch';
 
 /** Between two looks at what has to be looked at. */
 const LOOK_INTERVAL_MS = 250;
@@ -58,39 +61,58 @@ const FORGOTTEN_MAX = 10_000;
 /** The launchers' own complaints are kept up to this many bytes from one start to the next. */
 const LOG_BYTES_MAX = 1024 * 1024;
 
+/** How long the count of the kernel's kills is taken for new. */
+const KERNEL_KILLS_MS = 1_000;
+/** Exit status of a command that SIGKILL ended. */
+const KILLED = 137;
+
+/** What the end of an attempt is known to be; a number: the command's exit status, still to be judged. */
+type End = Pick<AttemptReport, 'status' | 'error_description'> | number;
+
+const LOST = 'the command has ended, and the process that waited for it was ended before: its exit status is unknown';
+
 /** Reported of an attempt that an order reached before it started. */
 const CALLED_OFF = { status: 'E', error_description: 'ended by order before it started' } as const;
 
 interface Held {
   readonly assignment: Assignment;
   /** What it takes until its end is known. */
-  readonly takes: Omit<ClusterRoom, 'slots'>;
+  readonly takes: Takes;
   state: 'waiting' | 'handed' | 'watched' | 'settling';
   /** When it came into its state, in milliseconds of `performance.now()`. */
   since: number;
   /** Set when R was reported. */
   command: ProcessIdentity | null;
+  /** An order reached it. */
   isKilled: boolean;
+  /** Why it is ended for its memory or run time. */
+  overrun: string | null;
   killTimer: NodeJS.Timeout | null;
+  killDue_ms: number;
+  /** How often the kernel had killed for want of memory when it was started; unknown of what was adopted. */
+  kernelKills: number;
+  seen: Seen | null;
 }
 
 export class Commands implements Cluster {
   readonly size: ClusterRoom;
   /** What all attempts take whose end is not known, and what those of them take that were given to a launcher. */
-  private readonly taken = new Sum();
-  private readonly active = new Sum();
+  private readonly taken = new Taken();
+  private readonly active = new Taken();
   private readonly attempts: string;
   private readonly log: number;
   private readonly held = new Map<number, Held>();
   /** Ready to be handed over, oldest first. */
   private readonly ready: Held[] = [];
   private readonly launchers = new Set<Launcher>();
+  private readonly watch = new Watch((task_instance_id, reason) => this.onOver(task_instance_id, reason));
   private readonly timer: NodeJS.Timeout;
   /** Attempts whose folders may go. */
   private readonly forgotten: number[] = [];
   private settling = 0;
   private looks = 0;
   private goneTimes: number[] = [];
+  private kernelKills = { count: 0, read_ms: Number.NEGATIVE_INFINITY };
   private isClosed = false;
 
   /** Throws the error of the disk when the state directory can't be made or written. */
@@ -128,7 +150,9 @@ export class Commands implements Cluster {
     if (this.isClosed || this.held.has(assignment.task_instance_id)) return;
     const found = look(this.attempts, assignment.task_instance_id);
     if (found.is !== 'unclaimed') {
-      this.consider(this.hold(assignment, 'watched'), found);
+      const held = this.hold(assignment, 'watched');
+      held.overrun = overrunOf(this.attempts, assignment.task_instance_id);
+      this.consider(held, found);
     } else if (assignment.status === 'I' || assignment.status === 'Q' || assignment.status === 'O') {
       // A former launcher may still have it among its requests: the claim decides which of the two runs it.
       this.start(assignment);
@@ -142,20 +166,42 @@ export class Commands implements Cluster {
 
   kill(task_instance_id: number, grace_ms = KILL_GRACE_MS): void {
     const held = this.held.get(task_instance_id);
-    if (held === undefined || held.state === 'settling' || held.isKilled) return;
+    if (held === undefined || held.state === 'settling') return;
+    if (!held.isKilled && this.tryVoid(held)) setImmediate(() => this.settle(held, CALLED_OFF));
+    else this.interrupt(held, grace_ms);
     held.isKilled = true;
-    if (this.tryVoid(held)) {
-      setImmediate(() => this.settle(held, CALLED_OFF));
-      return;
-    }
-    // A claim that is just being written is met by the next look, which signals what is to be killed and has not been seen.
-    this.consider(held, look(this.attempts, task_instance_id));
-    if (held.command !== null) signalGroup(held.command, 'SIGINT');
+  }
+
+  /** SIGINT now, SIGKILL when the time is over. Asked again, it takes the earlier end. */
+  private interrupt(held: Held, grace_ms: number): void {
+    const due_ms = performance.now() + grace_ms;
+    if (due_ms >= held.killDue_ms) return;
+    const { task_instance_id } = held.assignment;
+    if (held.killTimer === null) {
+      // A claim that is just being written is met by the next look, which signals what is to be killed and has not been seen.
+      this.consider(held, look(this.attempts, task_instance_id));
+      if (held.command !== null) signalSession(held.command, 'SIGINT');
+    } else clearTimeout(held.killTimer);
+    held.killDue_ms = due_ms;
     held.killTimer = setTimeout(() => {
       const found = look(this.attempts, task_instance_id);
-      if (found.is === 'running' && held.state !== 'settling') signalGroup(found.command, 'SIGKILL');
+      if (found.is === 'running' && held.state !== 'settling') signalSession(found.command, 'SIGKILL');
     }, grace_ms);
     held.killTimer.unref();
+  }
+
+  /** A command uses more than it may. One that has just ended by itself, or by an order, is left to that. */
+  private onOver(task_instance_id: number, reason: string): void {
+    const held = this.held.get(task_instance_id);
+    if (held === undefined || held.state === 'settling' || held.isKilled || held.overrun !== null) return;
+    if (held.command === null || !isAlive(held.command)) return;
+    held.overrun = reason;
+    try {
+      writeOverrun(this.attempts, task_instance_id, reason);
+    } catch {
+      // The disk is full: this agent remembers it, a later one would take the end for a failure.
+    }
+    this.interrupt(held, KILL_GRACE_MS);
   }
 
   forget(task_instance_id: number): void {
@@ -167,6 +213,7 @@ export class Commands implements Cluster {
     if (this.isClosed) return;
     this.isClosed = true;
     clearInterval(this.timer);
+    this.watch.close();
     for (const held of this.held.values()) if (held.killTimer !== null) clearTimeout(held.killTimer);
     for (const launcher of this.launchers) launcher.close();
     closeSync(this.log);
@@ -182,7 +229,19 @@ export class Commands implements Cluster {
 
   private hold(assignment: Assignment, state: Held['state']): Held {
     const takes = roomOf(assignment, this.size);
-    const held: Held = { assignment, takes, state, since: performance.now(), command: null, isKilled: false, killTimer: null };
+    const held: Held = {
+      assignment,
+      takes,
+      state,
+      since: performance.now(),
+      command: null,
+      isKilled: false,
+      overrun: null,
+      killTimer: null,
+      killDue_ms: Number.POSITIVE_INFINITY,
+      kernelKills: Number.POSITIVE_INFINITY,
+      seen: null,
+    };
     this.held.set(assignment.task_instance_id, held);
     this.taken.add(takes);
     if (isActive(state)) this.active.add(takes);
@@ -223,20 +282,14 @@ export class Commands implements Cluster {
     if (this.isClosed) return;
     for (let held = this.ready[0]; held !== undefined; held = this.ready[0]) {
       if (held.state === 'waiting' && !held.isKilled) {
-        const launcher = this.fits(held) ? this.idleLauncher() : null;
+        const launcher = fitsBeside(this.active, held.takes, this.size) ? this.idleLauncher() : null;
         if (launcher === null) return;
         this.move(held, 'handed');
+        held.kernelKills = this.countKernelKills();
         launcher.run(held.assignment.task_instance_id);
       } else if (held.state === 'waiting') this.settle(held, CALLED_OFF);
       this.ready.shift();
     }
-  }
-
-  private fits({ takes }: Held): boolean {
-    const { active, size } = this;
-    if (active.count === 0) return true;
-    if (active.count >= size.slots || active.cores + takes.cores > size.cores) return false;
-    return active.memory_gib + takes.memory_gib <= size.memory_gib * (1 + ROUNDING);
   }
 
   private idleLauncher(): Launcher | null {
@@ -297,7 +350,8 @@ export class Commands implements Cluster {
       case 'running':
         if (held.command !== null) return;
         this.reportRunning(held, found.command);
-        if (held.isKilled && held.killTimer !== null) signalGroup(found.command, 'SIGINT');
+        if (held.killTimer !== null) signalSession(found.command, 'SIGINT');
+        else if (held.overrun !== null) this.interrupt(held, KILL_GRACE_MS);
         return;
       case 'ended':
         // Its launcher's line may be on the way; the state tells that it was settled.
@@ -305,9 +359,8 @@ export class Commands implements Cluster {
         return this.settleEnded(held, found.exit_code);
       case 'lost':
         return this.settle(held, {
-          status: 'U',
-          error_description:
-            'the command has ended, and the process that waited for it was ended before: its exit status is unknown',
+          status: held.overrun === null ? 'U' : 'Z',
+          error_description: held.overrun ?? LOST,
         });
       case 'cut':
         if (age_ms < CUT_MS_MAX) return;
@@ -323,6 +376,7 @@ export class Commands implements Cluster {
 
   private reportRunning(held: Held, command: ProcessIdentity): void {
     held.command = command;
+    this.watch.add(held.assignment.task_instance_id, command, limitsOf(held.assignment, this.size));
     setImmediate(() => {
       if (this.isClosed || held.state === 'settling') return;
       this.settings.onReport({
@@ -338,41 +392,24 @@ export class Commands implements Cluster {
   private settleEnded(held: Held, exit_code: number): void {
     const refused = exit_code === 125 ? refusalOf(this.attempts, held.assignment.task_instance_id) : null;
     if (refused !== null) {
-      void this.refusedReason(held.assignment, refused).then((error_description) =>
+      void refusedReason(held.assignment, refused).then((error_description) =>
         this.settle(held, { status: 'W', error_description }),
       );
       return;
     }
-    const byOrder = held.isKilled ? ', by order' : '';
-    this.settle(held, {
-      status: exit_code === 0 ? 'D' : 'E',
-      exit_code,
-      error_description: exit_code === 0 ? null : `the command ended with ${describeExit(exit_code)}${byOrder}`,
-    });
+    this.settle(held, exit_code);
   }
 
-  /** The folders were there a moment ago; asks again for the reason that the shell does not tell. */
-  private async refusedReason(assignment: Assignment, refused: 'working_directory' | 'output'): Promise<string> {
-    if (refused === 'working_directory') {
-      const { working_directory } = assignment;
-      const problem = await access(working_directory, fsConstants.X_OK).catch((error: Error) => error.message);
-      return `the working directory can't be used: ${problem ?? working_directory}`;
-    }
-    const { stdout, stderr } = outputPathsOf(assignment);
-    const tryFile = (path: string) =>
-      open(path, 'a').then(
-        (file) => file.close(),
-        (error: Error) => error.message,
-      );
-    const problem = (await tryFile(stdout)) ?? (await tryFile(stderr));
-    return `the output file can't be written: ${problem ?? `${stdout} or ${stderr}`}`;
-  }
-
-  /** The end of an attempt: gives its slot back, gathers what is known of it and reports once. */
-  private settle(held: Held, end: Pick<AttemptReport, 'status' | 'exit_code' | 'error_description'>): void {
+  /** The end of an attempt: gives its room back, gathers what is known of it and reports once. */
+  private settle(held: Held, end: End): void {
     if (held.state === 'settling' || this.isClosed) return;
     this.move(held, 'settling');
-    if (held.killTimer !== null) clearTimeout(held.killTimer);
+    held.seen = this.watch.remove(held.assignment.task_instance_id);
+    if (held.killTimer !== null) {
+      clearTimeout(held.killTimer);
+      // Its process group has ended. What else is left of its session had its SIGINT, and must not run beside the next attempt.
+      if (held.command !== null) signalSession(held.command, 'SIGKILL');
+    }
     void this.gather(held, end).then((report) => {
       if (this.isClosed) return;
       this.settling--;
@@ -382,26 +419,54 @@ export class Commands implements Cluster {
     setImmediate(() => this.handOver());
   }
 
-  private async gather(
-    held: Held,
-    end: Pick<AttemptReport, 'status' | 'exit_code' | 'error_description'>,
-  ): Promise<AttemptReport> {
+  private async gather(held: Held, end: End): Promise<AttemptReport> {
     const { task_instance_id } = held.assignment;
     const found = look(this.attempts, task_instance_id);
-    if (found.is === 'unclaimed' || found.is === 'void' || found.is === 'cut') return { task_instance_id, ...end };
+    if (found.is === 'unclaimed' || found.is === 'void' || found.is === 'cut') {
+      return { task_instance_id, ...(typeof end === 'number' ? { status: 'E', exit_code: end } : end) };
+    }
     const output = outputPathsOf(held.assignment);
     const [stdout_log, stderr_log] = await Promise.all([readTail(output.stdout), readTail(output.stderr)]);
-    const full = end.status === 'E' ? await fullFolderOf(output) : null;
-    return {
+    const usage = found.is === 'ended' ? found.usage : null;
+    const max_rss_bytes = Math.max(usage?.max_rss_bytes ?? 0, held.seen?.max_rss_bytes ?? 0) || null;
+    const report: AttemptReport = {
       task_instance_id,
-      ...end,
-      ...(full === null ? {} : { error_description: `${end.error_description}; the disk of its output folder ${full} is full` }),
+      ...(typeof end === 'number'
+        ? this.judge(held, end, max_rss_bytes, describeExit(end, stderr_log, usage?.has_core ?? false))
+        : end),
       process_group_id: found.command.pid,
       ...output,
       stdout_log,
       stderr_log,
       wallclock_seconds: wallclockOf(this.attempts, task_instance_id),
+      max_rss_bytes,
+      cpu_seconds: usage?.cpu_seconds ?? held.seen?.cpu_seconds ?? null,
     };
+    const trouble = report.status === 'E' ? await troubleOf(output) : null;
+    return trouble === null ? report : { ...report, error_description: `${report.error_description}; ${trouble}` };
+  }
+
+  /** What an exit status means for this attempt. */
+  private judge(
+    held: Held,
+    exit_code: number,
+    max_rss_bytes: number | null,
+    described: string,
+  ): Pick<AttemptReport, 'status' | 'exit_code' | 'error_description'> {
+    const because = (status: 'E' | 'Z', error_description: string) => ({ status, exit_code, error_description });
+    if (held.overrun !== null) return because('Z', `${held.overrun}; it returned ${described}`);
+    if (exit_code === 0) return { status: 'D', exit_code, error_description: null };
+    if (held.isKilled) return because('E', `the command ended with ${described}, by order`);
+    const isKernels = exit_code === KILLED && outOfMemoryKills() > held.kernelKills;
+    if (!isKernels) return because('E', `the command ended with ${described}`);
+    const used = max_rss_bytes === null ? '' : `, it had used ${bytesText(max_rss_bytes)}`;
+    return because('Z', `the command was ended by the kernel, since there was no memory left for it${used}: ${described}`);
+  }
+
+  private countKernelKills(): number {
+    const now_ms = performance.now();
+    if (now_ms - this.kernelKills.read_ms > KERNEL_KILLS_MS) this.kernelKills = { count: outOfMemoryKills(), read_ms: now_ms };
+    return this.kernelKills.count;
   }
 
   private tryVoid(held: Held): boolean {
@@ -414,70 +479,3 @@ export class Commands implements Cluster {
 }
 
 const isActive = (state: Held['state']): boolean => state === 'handed' || state === 'watched';
-
-/** Fractions of GiB do not add up exactly. */
-const ROUNDING = 1e-9;
-
-/** What some attempts take together. */
-class Sum {
-  count = 0;
-  cores = 0;
-  memory_gib = 0;
-
-  add({ cores, memory_gib }: Held['takes']): void {
-    this.count += 1;
-    this.cores += cores;
-    this.memory_gib += memory_gib;
-  }
-
-  remove({ cores, memory_gib }: Held['takes']): void {
-    this.count -= 1;
-    this.cores -= cores;
-    this.memory_gib = this.count === 0 ? 0 : this.memory_gib - memory_gib;
-  }
-}
-
-/**
- * Signals a command's process group. A group may outlive its leader; no new process is given a number that a group bears, so
- * that a leader with another start time means that the group is gone. So is each group of an earlier boot.
- */
-export function signalGroup(command: ProcessIdentity, signal: 'SIGINT' | 'SIGKILL'): void {
-  if (!isOfThisBoot(command)) return;
-  const leader = identityOf(command.pid);
-  if (leader !== null && leader.start_time !== command.start_time) return;
-  try {
-    process.kill(-command.pid, signal);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
-  }
-}
-
-/** Makes a folder for output. The working directory is the user's and is never made: a missing one is thrown as such. */
-async function makeFolder(folder: string, working_directory: string): Promise<void> {
-  try {
-    await mkdir(folder);
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    // A file of that name is found by the command's own process, which refuses.
-    if (code === 'EEXIST') return;
-    const is = await stat(working_directory).catch((thrown: Error) => thrown.message);
-    if (typeof is === 'string') throw new Error(`the working directory can't be used: ${is}`);
-    if (!is.isDirectory()) throw new Error(`the working directory can't be used: ${working_directory} is no directory`);
-    await mkdir(folder, { recursive: true });
-  }
-}
-
-/** The folder of an output whose disk has no room left: a command that fails on one can't say so itself. */
-async function fullFolderOf(output: OutputPaths): Promise<string | null> {
-  for (const folder of new Set([dirname(output.stdout), dirname(output.stderr)])) {
-    const disk = await statfs(folder).catch(() => null);
-    if (disk !== null && (process.getuid?.() === 0 ? disk.bfree : disk.bavail) === 0) return folder;
-  }
-  return null;
-}
-
-/** `exit status 3`, or with the signal that a status over 128 stands for. */
-function describeExit(exit_code: number): string {
-  const [name] = Object.entries(osConstants.signals).find(([, number]) => number === exit_code - 128) ?? [];
-  return name === undefined ? `exit status ${exit_code}` : `exit status ${exit_code} (${name})`;
-}

@@ -2,4 +2,4 @@
 export { KILL_GRACE_MS, type Cluster, type ClusterSettings } from './cluster';
 export { CLUSTER_TYPES, openCluster } from './plug-ins';
 export { clearLeftovers, type Leftovers } from './leftovers';
-export { identityOf, isAlive, type ProcessIdentity } from './attempt-folder';
+export { identityOf, isAlive, type ProcessIdentity } from './processes';

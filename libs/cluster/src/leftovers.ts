@@ -7,7 +7,7 @@ import { readdirSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { attemptsDirectory, look, voidAttempt } from './attempt-folder';
-import { signalGroup } from './commands';
+import { signalSession } from './processes';
 
 /** What was found and cleared. */
 export interface Leftovers {
@@ -33,7 +33,7 @@ export async function clearLeftovers(state_directory: string, keep: ReadonlySet<
       // A launcher of the former agent may have it among its requests still.
       if (look(attempts, Number(name)).is === 'unclaimed') voidAttempt(attempts, Number(name));
       const found = look(attempts, Number(name));
-      if (found.is === 'running' || found.is === 'lost') signalGroup(found.command, 'SIGKILL');
+      if (found.is === 'running' || found.is === 'lost') signalSession(found.command, 'SIGKILL');
       if (found.is === 'running') killed++;
     }
     // Retried since the launcher of what was killed writes its exit status about now.

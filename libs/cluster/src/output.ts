@@ -1,6 +1,6 @@
 /** Where a command's output goes, and what is read of it again. The files are the user's: they are never cut or removed here. */
-import { open, stat } from 'node:fs/promises';
-import { resolve } from 'node:path';
+import { access, constants, mkdir, open, stat, statfs } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
 import { LOG_TAIL_CHARACTERS_MAX, type Assignment } from '@jobmon/contracts';
 import type { OutputPaths } from './attempt-folder';
 
@@ -53,6 +53,52 @@ export async function readTail(path: string): Promise<string> {
   } catch {
     return '';
   }
+}
+
+/** Makes a folder for output. The working directory is the user's and is never made: a missing one is thrown as such. */
+export async function makeFolder(folder: string, working_directory: string): Promise<void> {
+  try {
+    await mkdir(folder);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    // A file of that name is found by the command's own process, which refuses.
+    if (code === 'EEXIST') return;
+    const is = await stat(working_directory).catch((thrown: Error) => thrown.message);
+    if (typeof is === 'string') throw new Error(`the working directory can't be used: ${is}`);
+    if (!is.isDirectory()) throw new Error(`the working directory can't be used: ${working_directory} is no directory`);
+    await mkdir(folder, { recursive: true });
+  }
+}
+
+/**
+ * Why a command's own process could not take its working directory or its output files. The folders were there a moment ago; asks
+ * again for the reason that the shell does not tell.
+ */
+export async function refusedReason(assignment: Assignment, refused: 'working_directory' | 'output'): Promise<string> {
+  if (refused === 'working_directory') {
+    const { working_directory } = assignment;
+    const problem = await access(working_directory, constants.X_OK).catch((error: Error) => error.message);
+    return `the working directory can't be used: ${problem ?? working_directory}`;
+  }
+  const { stdout, stderr } = outputPathsOf(assignment);
+  const tryFile = (path: string) =>
+    open(path, 'a').then(
+      (file) => file.close(),
+      (error: Error) => error.message,
+    );
+  const problem = (await tryFile(stdout)) ?? (await tryFile(stderr));
+  return `the output file can't be written: ${problem ?? `${stdout} or ${stderr}`}`;
+}
+
+/** What is wrong with the place of an output, when something is: a command that fails for it can't say so itself. */
+export async function troubleOf(output: OutputPaths): Promise<string | null> {
+  for (const file of [output.stdout, output.stderr]) {
+    const folder = dirname(file);
+    const disk = await statfs(folder).catch(() => null);
+    if (disk === null) return `its output folder ${folder} is gone`;
+    if ((process.getuid?.() === 0 ? disk.bfree : disk.bavail) === 0) return `the disk of its output folder ${folder} is full`;
+  }
+  return null;
 }
 
 /** The last 10,000 characters of these bytes. `isCut`: they are the end of something longer and may begin inside a character. */
