@@ -85,7 +85,9 @@ async function main(): Promise<void> {
         await timed(database, all.queue!, () => queue(dialect, 'bench', request));
         const agent_id = await agentOf(database, 60);
         const wanted = { sequential: { slots: 500, cores: 500, memory_gib: 500 } };
-        await timed(database, all.lease!, () => lease(dialect, 'bench', { agent_id, wanted }, 0, new Set()));
+        await timed(database, all.lease!, () =>
+          lease(dialect, 'bench', { agent_id, wanted }, { run_id: 0, head_starts: 0 }, new Set()),
+        );
         const silent = await agentOf(database, -5);
         await insertWorkflow(database, { tasks: 1_000, instance_status: 'R', task_status: 'R', agent_id: silent });
         await timed(database, all.expire!, () => expire(dialect, 'bench', { agent_id: silent }));

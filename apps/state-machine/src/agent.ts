@@ -18,7 +18,7 @@ import {
 } from '@jobmon/contracts';
 import { idList, instancesByStatus, lockRows, type Dialect, type Procedure } from '@jobmon/entities';
 import { ascending, Transition, type Asker, type ChangedTasks } from './transition';
-import { takeTurns, type RunInTurn, type Waiting } from './turns';
+import { NEW_ATTEMPTS_MAX, takeTurns, type RunInTurn, type Turns, type Waiting } from './turns';
 
 /** Most instances in one lease: more than one agent can start at once, and still one short transaction. */
 const LEASE_ROWS_MAX = 500;
@@ -62,17 +62,24 @@ function* lockAgent(dialect: Dialect, agentId: number): Procedure<AgentRow> {
   return agent;
 }
 
+/** Where the turns stand between two leases. */
+export interface Served {
+  /** The last run that got something in its turn: the next lease begins behind it. */
+  readonly run_id: number;
+  /** Attempts of new runs that came before others in succession. */
+  readonly head_starts: number;
+}
+
 export interface Leased {
   readonly reply: ReplyOf<typeof leaseTaskInstances>;
   readonly changed: ChangedTasks[];
-  /** The last run that got something: the next lease begins behind it. */
-  readonly last_run_id: number;
+  readonly served: Served;
 }
 
 /**
  * Gives an agent queued instances of the runs that it may serve, Q→I, as many as fit into its room. Within a run in the order of the
  * index (workflow_run_id, status, array_id): arrays as they were bound, oldest first inside an array, so that a hundred thousand
- * queued instances are never sorted. Between runs by turns (`turns.ts`), beginning behind `afterRunId`. An agent that is ended, silent,
+ * queued instances are never sorted. Between runs by turns (`turns.ts`), beginning where the lease before ended. An agent that is ended, silent,
  * draining or set aside gets nothing. `mine` are instances that an earlier try with an unknown end may have leased: they are
  * answered if they were.
  */
@@ -80,11 +87,11 @@ export function* lease(
   dialect: Dialect,
   writer: string,
   request: RequestOf<typeof leaseTaskInstances>,
-  afterRunId: number,
+  served: Served,
   mine: Set<number>,
 ): Procedure<Leased> {
   const agent = yield* lockAgent(dialect, request.agent_id);
-  const nothing: Leased = { reply: { task_instance_ids: [] }, changed: [], last_run_id: afterRunId };
+  const nothing: Leased = { reply: { task_instance_ids: [] }, changed: [], served };
   const wanted = new Map(Object.entries(request.wanted).filter(([, room]) => room.slots > 0));
   if (agent.is_ended || agent.is_silent || wanted.size === 0) return nothing;
   if (mine.size > 0) {
@@ -92,15 +99,10 @@ export function* lease(
     if (kept.length > 0) return { ...nothing, reply: { task_instance_ids: kept } };
   }
   if (agent.is_closed) return nothing;
-  const runs = yield* runsToServe(agent, afterRunId);
-  const chosen = yield* choose(
-    dialect,
-    agent,
-    runs,
-    yield* queuedInstances(dialect, runs, wanted),
-    wanted,
-    new Set(request.failed_tasks ?? []),
-  );
+  const runs = yield* runsToServe(agent, served.run_id);
+  const candidates = yield* queuedInstances(dialect, runs, wanted);
+  const failed = new Set(request.failed_tasks ?? []);
+  const { chosen, head_starts } = yield* choose(dialect, agent, runs, candidates, wanted, served.head_starts, failed);
   if (chosen.length === 0) return nothing;
 
   const transition = new Transition(dialect, writer);
@@ -119,8 +121,14 @@ export function* lease(
   return {
     reply: { task_instance_ids: leased },
     changed: transition.changed(),
-    last_run_id: chosen.at(-1)?.workflow_run_id ?? afterRunId,
+    served: { run_id: lastInTurn(runs, chosen) ?? served.run_id, head_starts },
   };
+}
+
+/** The last run that was served in its turn. New runs count only among themselves: else they would move everybody's turns. */
+function lastInTurn(runs: readonly RunToServe[], chosen: readonly Waiting[]): number | undefined {
+  const ordinary = new Set(runs.filter(({ is_new }) => !is_new).map(({ id }) => id));
+  return chosen.findLast(({ workflow_run_id: id }) => ordinary.size === 0 || ordinary.has(id))?.workflow_run_id;
 }
 
 /** Which of these instances stand at I with this agent: leased by a try whose COMMIT was answered by nobody. */
@@ -140,13 +148,15 @@ function* leasedBefore(agentId: number, mine: ReadonlySet<number>): Procedure<nu
 function* runsToServe(agent: AgentRow, afterRunId: number): Procedure<RunToServe[]> {
   const read = yield {
     sql:
-      'SELECT wr.id, wr.user, COALESCE(w.priority, 0) AS priority FROM workflow_run AS wr JOIN workflow AS w ON w.id = wr.workflow_id ' +
+      'SELECT wr.id, wr.user, COALESCE(w.priority, 0) AS priority, (SELECT ti.id FROM task_instance AS ti WHERE ti.workflow_run_id = wr.id ' +
+      `AND ti.status <> 'Q' LIMIT 1 OFFSET ${NEW_ATTEMPTS_MAX - 1}) IS NULL AS is_new ` +
+      'FROM workflow_run AS wr JOIN workflow AS w ON w.id = wr.workflow_id ' +
       `WHERE wr.status = 'R' AND wr.driver = '${Driver.SERVER}' AND COALESCE(wr.is_paused, 0) = 0 AND (? = 1 OR wr.user = ?) ` +
       "AND (SELECT ti.id FROM task_instance AS ti WHERE ti.workflow_run_id = wr.id AND ti.status = 'Q' LIMIT 1) IS NOT NULL " +
       `ORDER BY COALESCE(w.priority, 0) DESC, CASE WHEN wr.id > ? THEN 0 ELSE 1 END, wr.id LIMIT ${LEASE_RUNS_MAX}`,
     params: [agent.any_user, agent.user, afterRunId],
   };
-  return read.rows as RunToServe[];
+  return (read.rows as (Omit<RunToServe, 'is_new'> & { is_new: number })[]).map((run) => ({ ...run, is_new: run.is_new === 1 }));
 }
 
 interface RunToServe extends RunInTurn {
@@ -213,8 +223,9 @@ function* choose(
   runs: readonly RunToServe[],
   candidates: readonly Candidate[],
   wanted: ReadonlyMap<string, ClusterRoom>,
+  headStarts: number,
   failedTasks: ReadonlySet<number>,
-): Procedure<Waiting[]> {
+): Procedure<Turns> {
   const own = roomOf(agent);
   const needs = new Map<string, { cores: number; memory_gib: number }>();
   const needOf = ({ requested_resources: text }: Candidate) => {
@@ -235,11 +246,11 @@ function* choose(
     const [cores, memory_gib] = [Math.min(need.cores, own.cores), Math.min(need.memory_gib, own.memory_gib)];
     return [{ id, workflow_run_id, cluster, cores, memory_gib, is_overdue: candidate.is_overdue === 1 }];
   });
-  const first = takeTurns(runs, waiting, wanted, LEASE_ROWS_MAX, () => false);
-  if (first.passed_over.length === 0) return first.chosen;
+  const first = takeTurns(runs, waiting, wanted, LEASE_ROWS_MAX, headStarts, () => false);
+  if (first.passed_over.length === 0) return first;
   if (!isForOthers) others = yield* otherAgents(dialect, agent);
   const isKept = (head: Waiting): boolean => !others.some((other) => serves(other, head, users) && isLarger(other, agent));
-  return takeTurns(runs, waiting, wanted, LEASE_ROWS_MAX, isKept).chosen;
+  return takeTurns(runs, waiting, wanted, LEASE_ROWS_MAX, headStarts, isKept);
 }
 
 type OtherAgent = Pick<AgentRow, 'id' | 'user' | 'any_user' | 'cores' | 'memory_mib'> & { readonly clusters: string };

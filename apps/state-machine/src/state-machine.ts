@@ -24,7 +24,7 @@ import {
 import type { Database, Procedure } from '@jobmon/entities';
 import type { Messenger, Outcome } from '@jobmon/messaging';
 import type { Config, Logger } from '@jobmon/runtime';
-import { expire, lease } from './agent';
+import { expire, lease, type Served } from './agent';
 import { Lane } from './lane';
 import { queue } from './task';
 import { applyReports, fitReport, instanceOf, type Report, type ReportReply, type StatusReply } from './task-instance';
@@ -69,8 +69,8 @@ export class StateMachine {
   private readonly workflowWide: Lane<Errand, unknown>;
   private readonly workflowOf = new Map<number, number>();
   private readonly writer: string;
-  /** The run that the last lease ended with; the next one begins behind it. */
-  private servedRunId = 0;
+  /** Where the turns of leases stand. */
+  private served: Served = { run_id: 0, head_starts: 0 };
 
   constructor(private readonly context: StateMachineContext) {
     const { log, database } = context;
@@ -123,9 +123,9 @@ export class StateMachine {
     return this.errand(this.bulk, `agent ${request.agent_id}`, async () => {
       const { dialect } = this.context.database;
       const leased = await this.write('task_instance.lease', 'bulk', (writer) =>
-        lease(dialect, writer, request, this.servedRunId, mine),
+        lease(dialect, writer, request, this.served, mine),
       );
-      this.servedRunId = leased.last_run_id;
+      this.served = leased.served;
       this.publishTasks(leased.changed);
       return leased.reply;
     });
