@@ -151,21 +151,19 @@ describe('run time', () => {
 });
 
 const countsAll = launcherKind() === 'perl';
+const noPerl = countsAll ? '' : ': this machine has no Perl';
 describe('the record of what was used', () => {
-  (countsAll ? it : it.skip)(
-    `is right for commands of some milliseconds${countsAll ? '' : ': this machine has no Perl'}`,
-    async () => {
-      const cluster = bench.open('multiprocess');
-      cluster.start(bench.assignment(1, hold(40e6)));
-      cluster.start(bench.assignment(2, 'i=0; while [ $i -lt 100000 ]; do i=$((i + 1)); done'));
-      cluster.start(bench.assignment(3, `sh -c '${hold(40e6).replaceAll("'", `'\\''`)}; true'; true`));
-      for (const id of [1, 3]) expect((await bench.end(id)).max_rss_bytes).toBeGreaterThan(38 * MIB);
-      const busy = await bench.end(2);
-      expect(busy.cpu_seconds).toBeGreaterThan(0.02);
-      expect(busy.cpu_seconds).toBeLessThanOrEqual((busy.wallclock_seconds as number) + 0.05);
-      expect(busy.max_rss_bytes).toBeLessThan(20 * MIB);
-    },
-  );
+  (countsAll ? it : it.skip)(`is right for commands of some milliseconds${noPerl}`, async () => {
+    const cluster = bench.open('multiprocess');
+    cluster.start(bench.assignment(1, hold(40e6)));
+    cluster.start(bench.assignment(2, 'i=0; while [ $i -lt 100000 ]; do i=$((i + 1)); done'));
+    cluster.start(bench.assignment(3, `sh -c '${hold(40e6).replaceAll("'", `'\\''`)}; true'; true`));
+    for (const id of [1, 3]) expect((await bench.end(id)).max_rss_bytes).toBeGreaterThan(38 * MIB);
+    const busy = await bench.end(2);
+    expect(busy.cpu_seconds).toBeGreaterThan(0.02);
+    expect(busy.cpu_seconds).toBeLessThanOrEqual((busy.wallclock_seconds as number) + 0.05);
+    expect(busy.max_rss_bytes).toBeLessThan(20 * MIB);
+  });
 
   it('of a command whose launcher was killed is what was seen of it', async () => {
     bench.open('sequential').start(bench.assignment(1, `echo $PPID >launcher; ${hold(30e6)}; sleep 1`));
@@ -179,7 +177,7 @@ describe('the record of what was used', () => {
 });
 
 describe('what is left of a command', () => {
-  it('a process that nobody reaps does not hold the end up', async () => {
+  (countsAll ? it : it.skip)(`a process that nobody reaps does not hold the end up${noPerl}`, async () => {
     // Its child ends at once and is never waited for; the parent leaves the session, the child's number stays in the group.
     const escape = `perl -MPOSIX -e 'fork or exit; setsid(); open(my $f, ">", "escaped"); print $f $$; close $f; sleep 60'`;
     bench.open('sequential').start(bench.assignment(1, `${escape} & until [ -s escaped ]; do sleep 0.02; done`));
