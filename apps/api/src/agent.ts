@@ -11,6 +11,7 @@ import {
   LOG_TAIL_CHARACTERS_MAX,
   reportAttempt,
   taskQueued,
+  workflowControlled,
   workflowRunChanged,
   type Assignment,
   type AttemptReport,
@@ -25,7 +26,7 @@ import {
 } from '@jobmon/contracts';
 import { instancesByStatus, type Database, type Dialect, type Procedure } from '@jobmon/entities';
 import { setAsideBadHost } from './bad-host';
-import { unknownClusters } from './cluster';
+import { clusterNames } from './cluster';
 import type { Call, Room } from './context';
 import { News } from './workflow-view';
 
@@ -44,8 +45,12 @@ type JoinRequest = RequestOf<typeof registerAgent>;
  */
 export async function joinAgent(room: Room, request: JoinRequest): Promise<ReplyOf<typeof registerAgent>> {
   const { database, config } = room;
-  const [unknown] = await unknownClusters(database, request.clusters);
-  if (unknown !== undefined) throw new JobmonError('MALFORMED', `there is no cluster '${unknown}'`, { rule: 'unknown_cluster' });
+  const { unknown, known } = await clusterNames(database, request.clusters);
+  if (unknown !== undefined) {
+    throw new JobmonError('MALFORMED', `there is no cluster '${unknown}'; there are ${known.join(', ')}`, {
+      rule: 'unknown_cluster',
+    });
+  }
   const { lease_seconds } = config.agent;
   const joined = await database.write({ label: 'agent.register' }, () => join(database.dialect, request, lease_seconds));
   return { agent_id: joined.agent_id, lease_seconds, adopted: await readAssignments(database, joined.task_instance_ids) };
@@ -188,6 +193,7 @@ export async function answerLease(
     }),
     messenger.subscribe(taskQueued, () => news.tell()),
     messenger.subscribe(workflowRunChanged, () => news.tell()),
+    messenger.subscribe(workflowControlled, () => news.tell()),
     messenger.subscribe(agentOrdered, (ordered) => ordered.agent_id === agent_id && news.tell()),
   ];
   messenger.publish(agentAsked, { agent_id, number });
@@ -217,7 +223,7 @@ export async function answerLease(
 /** One cheap read: many idle agents look often, and only the state machine's lease locks anything. */
 async function isAnythingQueued(database: Database): Promise<boolean> {
   const rows = await database.read(
-    `SELECT 1 AS one FROM workflow_run r WHERE r.status = 'R' AND r.driver = 'server'
+    `SELECT 1 AS one FROM workflow_run r WHERE r.status = 'R' AND r.driver = 'server' AND COALESCE(r.is_paused, 0) = 0
         AND EXISTS (SELECT 1 FROM task_instance ti WHERE ti.workflow_run_id = r.id AND ti.status = 'Q') LIMIT 1`,
   );
   return rows.length > 0;
