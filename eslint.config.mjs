@@ -3,7 +3,7 @@
 import nx from '@nx/eslint-plugin';
 import tseslint from 'typescript-eslint';
 
-/** Which layers a layer may import. One row a project; `local` alone may import apps, `cli` loads `local`. */
+/** Which layers a layer may import. One row a project; `local` alone may import apps, `cli` loads `local` and `agent`. */
 const MAY_IMPORT = {
   contracts: [],
   runtime: ['contracts'],
@@ -17,7 +17,7 @@ const MAY_IMPORT = {
   scheduler: ['contracts', 'runtime', 'messaging', 'entities'],
   reaper: ['contracts', 'runtime', 'messaging', 'entities'],
   agent: ['contracts', 'runtime', 'client', 'cluster'],
-  cli: ['contracts', 'client', 'local'],
+  cli: ['contracts', 'client', 'local', 'agent'],
   local: [
     'contracts',
     'runtime',
@@ -103,7 +103,7 @@ export default tseslint.config(
   },
   {
     files: ['apps/cli/**/*.ts'],
-    rules: { '@nx/enforce-module-boundaries': boundaries([], true, ['@jobmon/local']) },
+    rules: { '@nx/enforce-module-boundaries': boundaries([], true, ['@jobmon/local', '@jobmon/agent']) },
   },
   {
     files: ['**/*.spec.ts', '**/*.conformance.ts', 'apps/*/test/**/*.ts'],

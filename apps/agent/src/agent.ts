@@ -62,6 +62,8 @@ export interface AgentSettings extends Omit<AttemptsSettings, 'onNews'> {
   readonly any_user: boolean;
   readonly user: string;
   readonly version: string;
+  /** Speaks to a person beside the log: sentences about how the agent stands. */
+  readonly say?: (sentence: string) => void;
   /**
    * Called when the server refuses the agent, which has never joined before, for a cause that waiting does not cure: a wrong token, a
    * cluster that does not exist. The agent has ended then. Absent: it goes on asking.
@@ -200,6 +202,10 @@ export class Agent {
         this.lease.begin(lease_seconds, sent_ms);
         await this.attempts.takeOver(adopted, this.lease.length_ms, this.stopping.signal);
         log.info({ agent_id, adopted: adopted.length }, 'the agent has joined');
+        this.settings.say?.(
+          `Agent ${agent_id} serves ${request.clusters.join(', ')} at ${this.connection.url} with ${cores} cores and ` +
+            `${Math.round(memory_gib * 10) / 10}G, ${any_user ? 'for everybody' : `for ${user}`}.`,
+        );
         return { agent_id, lease_seconds, over: new AbortController() };
       } catch (thrown) {
         if (this.stopping.signal.aborted) return null;
@@ -211,7 +217,10 @@ export class Agent {
           return null;
         }
         // Said once and then every minute or so: in a house the api starts beside the agent.
-        if (tried % 12 === 2) log.warn({ error: error.message }, 'the server does not take the agent yet; it goes on asking');
+        if (tried % 12 === 2) {
+          log.warn({ error: error.message }, 'the server does not take the agent yet; it goes on asking');
+          this.settings.say?.(`Waiting for the server: ${error.message}.`);
+        }
       }
       await this.pause(tried);
     }
@@ -320,6 +329,7 @@ export class Agent {
       this.wake();
     }
     if (set_aside_reason === this.setAsideReason) return;
+    if (set_aside_reason !== null) this.settings.say?.(`Warning: the server gives this agent no work: ${set_aside_reason}`);
     this.setAsideReason = set_aside_reason;
     this.attempts.failedStarts.clear();
     if (set_aside_reason === null) log.info('the server gives this agent work again');

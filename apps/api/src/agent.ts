@@ -26,7 +26,7 @@ import {
 } from '@jobmon/contracts';
 import { instancesByStatus, type Database, type Dialect, type Procedure } from '@jobmon/entities';
 import { setAsideBadHost } from './bad-host';
-import { unknownClusters } from './cluster';
+import { clusterNames } from './cluster';
 import type { Call, Room } from './context';
 import { News } from './workflow-view';
 
@@ -45,8 +45,12 @@ type JoinRequest = RequestOf<typeof registerAgent>;
  */
 export async function joinAgent(room: Room, request: JoinRequest): Promise<ReplyOf<typeof registerAgent>> {
   const { database, config } = room;
-  const [unknown] = await unknownClusters(database, request.clusters);
-  if (unknown !== undefined) throw new JobmonError('MALFORMED', `there is no cluster '${unknown}'`, { rule: 'unknown_cluster' });
+  const { unknown, known } = await clusterNames(database, request.clusters);
+  if (unknown !== undefined) {
+    throw new JobmonError('MALFORMED', `there is no cluster '${unknown}'; there are ${known.join(', ')}`, {
+      rule: 'unknown_cluster',
+    });
+  }
   const { lease_seconds } = config.agent;
   const joined = await database.write({ label: 'agent.register' }, () => join(database.dialect, request, lease_seconds));
   return { agent_id: joined.agent_id, lease_seconds, adopted: await readAssignments(database, joined.task_instance_ids) };

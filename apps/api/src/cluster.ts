@@ -33,10 +33,13 @@ export async function findClusters({ database }: Room): Promise<ReplyOf<typeof l
   return { clusters: [...clusters.values()] };
 }
 
-/** Names of clusters that do not exist. */
-export async function unknownClusters(database: Database, names: readonly string[]): Promise<string[]> {
-  const known = new Set((await readQueues(database)).map((row) => row.cluster));
-  return names.filter((name) => !known.has(name));
+/** The first of these names that no cluster bears, if any, and the names that there are. */
+export async function clusterNames(
+  database: Database,
+  names: readonly string[],
+): Promise<{ readonly unknown: string | undefined; readonly known: readonly string[] }> {
+  const known = [...new Set((await readQueues(database)).map((row) => row.cluster))];
+  return { unknown: names.find((name) => !known.includes(name)), known };
 }
 
 /**

@@ -61,6 +61,7 @@ const PORTS_NOT_CALLED: ReadonlySet<number> = new Set([
 export async function startHouse({ config, log, without = [], port, onTrouble }: HouseOptions): Promise<House> {
   const { host } = config.http;
   refuseStrangers(config);
+  const token = tokenOf(config);
   const chosen = await choosePort(host, port ?? config.http.port);
   const undo: Undo[] = [];
   try {
@@ -69,7 +70,7 @@ export async function startHouse({ config, log, without = [], port, onTrouble }:
     undo.push({ part: 'database', step: () => database.close() });
     const messenger = inProcessMessenger({ log });
     undo.push({ part: 'bus', step: () => messenger.drain() });
-    const token = randomBytes(32).toString('base64url');
+
     const url = `http://${reachableName(host)}:${chosen}`;
     const context = { config, log, messenger, database };
     const parts: Record<HousePart, () => DynamicModule> = {
@@ -116,6 +117,16 @@ function refuseStrangers({ http }: Config): void {
   throw new JobmonError(
     'FORBIDDEN',
     `whoever can reach ${http.host} could run commands as this user, since there is no login: leave --host away to serve this machine alone, or add --open if that is what you want`,
+  );
+}
+
+/** The token that was given, or one that nobody can guess. Short ones can be tried out. */
+function tokenOf({ http }: Config): string {
+  if (http.token === undefined) return randomBytes(32).toString('base64url');
+  if (/^[\w.~+/=-]{16,}$/.test(http.token)) return http.token;
+  throw new JobmonError(
+    'MALFORMED',
+    'the token (JOBMON__HTTP__TOKEN) must be 16 characters or more, letters, digits or any of . _ ~ + / = -: `openssl rand -hex 24` makes one',
   );
 }
 

@@ -1,7 +1,8 @@
 /**
  * The reaper as a part of a Nest application: a pass every third of a lease, never two at once. The first pass comes one whole
  * lease after the start: a house that was away could not hear its agents, and an agent that starts with it adopts what runs. So
- * it is after a pass that came much too late: the process was stopped, or the machine slept, or its clock was set forward.
+ * it is after a pass that came much too late: the process was stopped, or the machine slept, or its clock was set forward. And after a pass
+ * that failed, since a database that is away can't take an agent's sign of life either; passes go on meanwhile, and spare the agents.
  */
 import { Module, type BeforeApplicationShutdown, type DynamicModule, type OnApplicationBootstrap } from '@nestjs/common';
 import { reap, type ReaperContext } from './reap';
@@ -17,6 +18,9 @@ export class Reaper implements OnApplicationBootstrap, BeforeApplicationShutdown
 
   /** Since when the house has been there without a break, by the same clock. */
   private there_since_ms = 0;
+
+  /** When a pass failed last, by the same clock. */
+  private failed_ms = Number.NEGATIVE_INFINITY;
 
   /** `clock` answers milliseconds; tests give their own. */
   constructor(
@@ -59,8 +63,12 @@ export class Reaper implements OnApplicationBootstrap, BeforeApplicationShutdown
   }
 
   private pass(): void {
-    this.passing ??= reap(this.context, this.clock() - this.there_since_ms)
-      .catch((error: unknown) => this.context.log.warn({ error }, 'a pass of the reaper failed; the next one does its work'))
+    const now_ms = this.clock();
+    this.passing ??= reap(this.context, now_ms - this.there_since_ms, now_ms - this.failed_ms < this.lease_ms)
+      .catch((error: unknown) => {
+        this.failed_ms = this.clock();
+        this.context.log.warn({ error }, 'a pass of the reaper failed; the next one does its work');
+      })
       .finally(() => {
         this.passing = null;
       });

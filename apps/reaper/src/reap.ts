@@ -5,7 +5,14 @@
  * input, finds its work in the database, changes no status itself: the same pass twice, or two reapers at once, do what one
  * does. Whatever a pass could not do, the next one finds again.
  */
-import { continueCommand, Driver, expireAgent, LIVE_WORKFLOW_RUN_STATUSES, reapWorkflowRun } from '@jobmon/contracts';
+import {
+  continueCommand,
+  Driver,
+  expireAgent,
+  JobmonError,
+  LIVE_WORKFLOW_RUN_STATUSES,
+  reapWorkflowRun,
+} from '@jobmon/contracts';
 import type { Database } from '@jobmon/entities';
 import { send, type Messenger } from '@jobmon/messaging';
 import type { Config, Logger } from '@jobmon/runtime';
@@ -33,10 +40,11 @@ export interface ReaperContext {
 
 /**
  * Answers how many attempts of agents were ended. One agent, run or command that fails is logged and does not keep the others waiting.
- * `there_ms`: for how long the house has been there without a break.
+ * `there_ms`: for how long the house has been there without a break. `sparesAgents`: a lease ago agents could not be heard, so none is
+ * given up. Throws when the database can't be read or written: then it could not hear agents either.
  */
-export async function reap(context: ReaperContext, there_ms = Number.MAX_SAFE_INTEGER): Promise<number> {
-  const ended = await endSilentAgents(context);
+export async function reap(context: ReaperContext, there_ms = Number.MAX_SAFE_INTEGER, sparesAgents = false): Promise<number> {
+  const ended = sparesAgents ? 0 : await endSilentAgents(context);
   await endLostRuns(context, Math.floor(there_ms / 1_000));
   await goOnWithCommands(context);
   return ended;
@@ -58,6 +66,7 @@ async function endSilentAgents({ database, messenger, log }: ReaperContext): Pro
       }
     } catch (error) {
       log.warn({ error, agent_id }, 'a silent agent could not be given up and is tried again');
+      if (JobmonError.from(error).code === 'UNAVAILABLE') throw error;
     }
   }
   if (ended > 0) log.warn({ agents: silent.length, attempts: ended }, 'attempts of silent agents were given up');

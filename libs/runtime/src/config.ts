@@ -89,6 +89,11 @@ const Settings = z.object({
     host: z.string().min(1, 'must name a host').default('127.0.0.1'),
     /** Port to listen on; 0 takes any free one. Absent: the embedded house takes 8070, or another one when that is taken. */
     port: whole(0, 65_535).optional(),
+    /**
+     * What every call that changes something must carry. Absent: made anew at each start and written into the client profile; give one where
+     * agents and programs of other machines are to find the server again after it was started anew.
+     */
+    token: z.preprocess((value) => (value === '' ? undefined : value), z.string().max(1_024).optional()),
     /** Listen where others can reach the server although nobody has to log in: whoever reaches it can run commands. */
     open: Flag.default(false),
     /** Origins of web pages, besides the server's own, whose requests are answered, e.g. `https://jobmon.example.org`. */
@@ -217,6 +222,7 @@ export function describeConfig(config: Config): Record<string, Record<string, un
   const shown: Record<string, Record<string, unknown>> = {};
   for (const [section, settings] of Object.entries(config)) shown[section] = { ...settings };
   shown['db'] = { ...config.db, url: describeDatabase(parseDatabaseUrl(config.db.url)) };
+  if (config.http.token !== undefined) shown['http'] = { ...config.http, token: '***' };
   return shown;
 }
 
@@ -225,7 +231,7 @@ const KEYS: readonly string[] = SECTIONS.flatMap((section) =>
   Object.keys(Settings.shape[section].shape).map((key) => `${section}.${key}`),
 );
 /** A wrong value of these is not repeated in the error: it may hold a password. */
-const SECRET_KEYS: ReadonlySet<string> = new Set(['db.url']);
+const SECRET_KEYS: ReadonlySet<string> = new Set(['db.url', 'http.token']);
 /** The Python system's name of the database's address. `db.url` wins where one source gives both. */
 const DATABASE_ALIAS = 'db.sqlalchemy_database_uri';
 /**
