@@ -18,6 +18,7 @@ import {
 } from '@jobmon/contracts';
 import { idList, instancesByStatus, lockRows, updateRows, type Dialect, type Procedure } from '@jobmon/entities';
 import { insertHistory, TaskStatusCounts } from './record';
+import { withNextResources } from './scaling';
 import { ascending, guarded, type Asker } from './transition';
 
 const SCHEDULER: Asker = { actor: Actor.SCHEDULER, reason: historyReasonOf('task.queue') };
@@ -34,6 +35,7 @@ export interface ReadyTask {
   readonly id: number;
   readonly array_id: number;
   readonly task_resources_id: number;
+  readonly num_attempts: number;
   readonly status: TaskStatus;
 }
 
@@ -48,7 +50,7 @@ interface Place {
  * Queues tasks of a running server run: G or A→Q, one attempt more, an instance in Q, the fence set. Tasks that stand
  * elsewhere are answered as they stand, so a repeat has no second effect. Tasks of another workflow, or without array or
  * resources, refuse the request. A run that is not RUNNING, that is paused, or that a client drives, queues nothing. 12 statements for any
- * number of tasks, one more when a limit is set.
+ * number of tasks, one more when a limit is set, and those of `withNextResources` when some of them were tried before.
  */
 export function* queue(dialect: Dialect, writer: string, request: RequestOf<typeof queueTasks>): Procedure<Queued> {
   const run = yield* lockRun(dialect, request.workflow_run_id);
@@ -64,7 +66,7 @@ export function* queue(dialect: Dialect, writer: string, request: RequestOf<type
   const ready = inRequestOrder(request.task_ids, tasks.rows).filter(isReady);
   const { taken, heldBack } = yield* withinLimits(run, tasks.array_limits, ready);
   if (taken.length === 0) return answer([], heldBack);
-  yield* makeAttempts(dialect, writer, run, taken, SCHEDULER);
+  yield* makeAttempts(dialect, writer, run, yield* withNextResources(dialect, taken), SCHEDULER);
   for (const task of taken) tasks.statuses.set(task.id, 'Q');
   return answer(ascending(taken.map(({ id }) => id)), heldBack);
 }
@@ -104,7 +106,8 @@ export function* lockRun(dialect: Dialect, runId: number): Procedure<LockedRun> 
   const [workflow] = (yield lockRows(dialect, 'workflow', 'id, max_concurrently_running', [found.workflow_id])).rows as {
     max_concurrently_running: number | null;
   }[];
-  const [run] = (yield lockRows(dialect, 'workflow_run', 'id, workflow_id, status, driver, is_paused', [runId])).rows as LockedRun[];
+  const [run] = (yield lockRows(dialect, 'workflow_run', 'id, workflow_id, status, driver, is_paused', [runId]))
+    .rows as LockedRun[];
   if (run === undefined) throw new JobmonError('NOT_FOUND', `there is no workflow run ${runId}`);
   return { ...run, limit: workflow?.max_concurrently_running ?? LIMIT_NONE };
 }
@@ -135,7 +138,8 @@ export function* lockTasks(
     max_concurrently_running: number;
   }[];
   const ids = ascending(mine.map(({ id }) => id));
-  const rows = (yield lockRows(dialect, 'task', 'id, array_id, task_resources_id, status', ids)).rows as ReadyTask[];
+  const rows = (yield lockRows(dialect, 'task', 'id, array_id, task_resources_id, num_attempts, status', ids))
+    .rows as ReadyTask[];
   for (const row of rows) statuses.set(row.id, row.status);
   return { rows, array_limits: new Map(arrays.map((row) => [row.id, row.max_concurrently_running])), statuses };
 }
