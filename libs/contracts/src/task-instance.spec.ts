@@ -24,7 +24,7 @@ const TASK_CAN_FOLLOW: Readonly<Record<TaskInstanceStatus, string>> = {
   I: 'QI',
   O: 'IO',
   R: 'IOR',
-  D: 'RD',
+  D: 'IORD',
   E: 'QIORE',
   Z: 'QIORE',
   U: 'QIORE',
@@ -120,6 +120,7 @@ describe('decideAttempt', () => {
 
   test.each([
     ['race 4: a success beats the order to stop', 'K', 'R', 'D', 'current', { instance_to: 'D', task_to: 'D' }],
+    ['race 4: so it does when its start was never heard of', 'K', 'I', 'D', 'current', { instance_to: 'D', task_to: 'D' }],
     ['race 24: an orphan closes although its task is done', 'X', 'D', 'E', 'current', { instance_to: 'F', task_to: null }],
     ['race 27: a heartbeat brings a triaged attempt back', 'T', 'R', 'R', 'current', { instance_to: 'R', task_to: null }],
     ['race 27: finished work counts though triaged', 'T', 'R', 'D', 'current', { instance_to: 'D', task_to: 'D' }],

@@ -133,8 +133,10 @@ function taskPath(to: TaskInstanceStatus, task: AttemptRows['task']): readonly T
     case 'I':
     case 'O':
     case 'R':
-    case 'D':
       return [to];
+    case 'D':
+      // Its start was never heard of: an attempt that was ordered to stop, and has finished all the same (race 4).
+      return task.status === TaskStatus.INSTANTIATING || task.status === TaskStatus.LAUNCHED ? ['R', to] : [to];
     case 'E':
     case 'U':
     case 'W':
