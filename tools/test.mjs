@@ -39,6 +39,7 @@ const env = { ...process.env };
 env.TMPDIR ??= placeOfFiles();
 const folder = mkdtempSync(join(env.TMPDIR, 'jobmon-test-'));
 const results = join(folder, 'results.json');
+env.JOBMON_TEST_TEMPLATES = join(folder, 'templates');
 let mariadb;
 if (!env.JOBMON_TEST_MARIADB_URL) {
   try {

@@ -4,6 +4,8 @@
  *
  * MariaDB is found by `JOBMON_TEST_MARIADB_URL`, the address of a server whose user may create databases. Without it the tests
  * are skipped under a name that says so, and fail when `CI` is `true`: there a missing server is a defect.
+ *
+ * In a run of all tests the first database of a kind is migrated and the others are copies of it (`template.ts`).
  */
 import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -11,8 +13,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openDatabase, type Database } from '@jobmon/entities';
 import type { Logger } from '@jobmon/runtime';
-import * as mysql from 'mysql2/promise';
 import { pino } from 'pino';
+import { fill, onServer } from './template';
 
 /** Variable with the address of a MariaDB server, e.g. `mariadb://USER:PASSWORD@127.0.0.1:3306`. */
 export const MARIADB_URL_VARIABLE = 'JOBMON_TEST_MARIADB_URL';
@@ -89,6 +91,7 @@ function kind(name: DatabaseKind['name'], place: DatabaseKind['place']): Databas
     open: async () => {
       const { url, remove } = await place();
       try {
+        await fill(name, url, async () => (await openDatabase({ url, log: SILENT })).close());
         const database = await openDatabase({ url, log: SILENT });
         const drop = async (): Promise<void> => {
           await database.close();
@@ -112,14 +115,7 @@ async function mariadbPlace(): Promise<{ url: string; remove: () => Promise<void
   const server = process.env[MARIADB_URL_VARIABLE];
   if (!server) throw new Error(`${MARIADB_URL_VARIABLE} names no server`);
   const name = `jobmon_test_${randomBytes(6).toString('hex')}`;
-  const run = async (sql: string): Promise<void> => {
-    const connection = await mysql.createConnection(server.replace(/^mariadb:/, 'mysql:'));
-    try {
-      await connection.query(sql);
-    } finally {
-      await connection.end();
-    }
-  };
+  const run = (sql: string): Promise<void> => onServer(server, async (connection) => void (await connection.query(sql)));
   await run(`CREATE DATABASE ${name}`);
   const url = new URL(server);
   url.pathname = `/${name}`;
