@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import type { Config } from 'jest';
 
 /**
@@ -27,6 +28,9 @@ const config: Config = {
     '^@jobmon/(api|state-machine|scheduler|reaper|agent)$': '<rootDir>/apps/$1/src/module.ts',
     '^@jobmon/local$': '<rootDir>/apps/local/src/index.ts',
   },
+  // Jest would leave one core free. Many specs wait most of their time for processes, leases and clients that sleep.
+  maxWorkers: Math.max(2, availableParallelism() - 1),
+  testSequencer: '<rootDir>/tools/test-order.mjs',
   testTimeout: 30_000,
 };
 
