@@ -95,6 +95,44 @@ describeOnDatabases('binding tasks', (database) => {
     expect(rows).toHaveLength(1);
   });
 
+  it('keeps how resources grow and where they go then with each task; without a word by half', async () => {
+    const workflow_id = await newWorkflow();
+    const grown = { ...SEQUENTIAL, resource_scales: { memory: [2, 4], runtime: 1 }, fallback_queues: ['null.q'] };
+    const resources = [SEQUENTIAL, grown, { ...SEQUENTIAL, resource_scales: {} }];
+    await bind(
+      workflow_id,
+      resources.map((_, position) => taskRequest(template, position, { resources: position })),
+      resources,
+    );
+    const sql = 'SELECT resource_scales, fallback_queues FROM task WHERE workflow_id = ? ORDER BY id';
+    expect(await database().read(sql, [workflow_id])).toEqual([
+      { resource_scales: '{"memory":0.5,"runtime":0.5}', fallback_queues: '[]' },
+      { resource_scales: '{"memory":[2,4],"runtime":1}', fallback_queues: '["null.q"]' },
+      { resource_scales: '{}', fallback_queues: '[]' },
+    ]);
+  });
+
+  const impossible: Record<string, unknown>[] = [
+    ...[0, -1, 1.5, '2', null, 1e9].map((cores) => ({ requested: { cores } })),
+    ...[0, -1, '256M', 1e9, true].map((memory) => ({ requested: { memory } })),
+    ...[0, -1, '1.5h', '10:00:00', 1e12].map((runtime) => ({ requested: { runtime } })),
+    { requested: {}, resource_scales: { memory: -0.5 } },
+    { requested: {}, resource_scales: { memory: [] } },
+    { requested: {}, resource_scales: { memory: 'grow' } },
+    { requested: {}, resource_scales: { runtime: Array.from({ length: 600 }, () => 1) } },
+    { requested: {}, fallback_queues: 'null.q' },
+  ];
+  it.each(impossible.map((asked) => [JSON.stringify(asked).slice(0, 50), asked] as const))(
+    'refuses resources that nobody can give: %s',
+    async (_, asked) => {
+      const workflow_id = await newWorkflow();
+      const { status, text } = await bind(workflow_id, [taskRequest(template, 1)], [{ cluster: 'dummy', ...asked }]);
+      expect(status).toBe(400);
+      expect(text).toMatch(/resources/);
+      expect(await countTasks(workflow_id)).toBe(0);
+    },
+  );
+
   const refusals: [string, unknown[], unknown[] | undefined, { status: number; rule: string; tasks?: string[] }][] = [
     [
       'the same node arguments twice',
@@ -112,6 +150,12 @@ describeOnDatabases('binding tasks', (database) => {
       'an unknown queue',
       [{ position: 1 }],
       [{ cluster: 'dummy', queue: 'long.q', requested: {} }],
+      { status: 400, rule: 'unknown_queue', tasks: ['echo_1'] },
+    ],
+    [
+      'an unknown fallback queue',
+      [{ position: 1 }],
+      [{ cluster: 'dummy', requested: {}, fallback_queues: ['null.q', 'long.q'] }],
       { status: 400, rule: 'unknown_queue', tasks: ['echo_1'] },
     ],
     [
