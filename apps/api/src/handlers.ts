@@ -4,6 +4,7 @@ import {
   beatAgent,
   drainAgent,
   followWorkflow,
+  explainTask,
   getAgent,
   getTask,
   getTemplateUsage,
@@ -46,6 +47,7 @@ import { findTemplateUsage } from './resource-usage';
 import { submit } from './submit';
 import { bindTasks } from './task';
 import { findErrors, findStatuses } from './task-result';
+import { explain } from './task-explanation';
 import { findTask, findTasks } from './task-view';
 import { findOrMakeTaskTemplate } from './task-template';
 import { addVersion, findOrMakeTool, findVersions } from './tool';
@@ -94,6 +96,7 @@ export function handlersOf(context: ApiContext, sender: Sender): ReadonlyMap<Ope
   answer(listTaskStatuses, findStatuses);
   answer(listTaskErrors, findErrors);
   answer(getTask, findTask);
+  answer(explainTask, explain);
   answer(registerAgent, joinAgent);
   answer(listAgents, findAgents);
   answer(getAgent, findAgent);

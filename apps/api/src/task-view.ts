@@ -12,6 +12,8 @@ import {
 } from '@jobmon/contracts';
 import { valueOf, type Database, type SqlValue } from '@jobmon/entities';
 import type { Room } from './context';
+import { requireWorkflow } from './v3/workflow-template';
+import { tasksOfTemplate, type TaskCondition } from './workflow-error';
 
 /** Rows read at one time for a page. */
 const STEP_ROWS = 500;
@@ -39,17 +41,28 @@ const TASK = `SELECT t.id AS task_id, t.workflow_id AS workflow_id, t.name AS na
 
 export async function findTasks(
   { database }: Room,
-  { workflow_id, after, limit, status }: RequestOf<typeof listTasks>,
+  { workflow_id, after, limit, status, task_template }: RequestOf<typeof listTasks>,
 ): Promise<ReplyOf<typeof listTasks>> {
-  const [workflow] = await database.read('SELECT id FROM workflow WHERE id = ?', [workflow_id]);
-  if (workflow === undefined) throw new JobmonError('NOT_FOUND', `there is no workflow ${workflow_id}`);
+  await requireWorkflow(database, workflow_id);
   const arrays = await database.read<{ id: number }>('SELECT id FROM array WHERE workflow_id = ? ORDER BY id', [workflow_id]);
+  const isFiltered = status.length > 0 || task_template !== undefined;
+  const chosen = isFiltered
+    ? await chosenAfter(database, {
+        workflow_id,
+        after,
+        limit,
+        status,
+        tasks: await tasksOfTemplate(database, workflow_id, task_template),
+      })
+    : [];
   const tasks: TaskView[] = [];
   let bytes = 0;
   let last = after;
   while (tasks.length < limit && bytes < PAGE_BYTES_MAX) {
     const size = Math.min(STEP_ROWS, limit - tasks.length);
-    const ids = await idsAfter(database, { workflow_id, arrays: arrays.map(({ id }) => id), after: last, status, size });
+    const ids = isFiltered
+      ? chosen.slice(tasks.length, tasks.length + size)
+      : await idsAfter(database, { workflow_id, arrays: arrays.map(({ id }) => id), after: last, status: undefined, size });
     if (ids.length === 0) return { tasks, next: null };
     const rows = await database.read<TaskRow>(`${TASK} WHERE t.id IN (${ids.map(() => '?').join(', ')}) ORDER BY t.id`, ids);
     tasks.push(...(await viewsOf(database, rows)));
@@ -58,6 +71,25 @@ export async function findTasks(
     bytes += rows.reduce((sum, row) => sum + row.command.length, 0);
   }
   return { tasks, next: last };
+}
+
+interface Chosen {
+  readonly workflow_id: number;
+  readonly after: number;
+  readonly limit: number;
+  /** Letters; any when empty. */
+  readonly status: readonly string[];
+  readonly tasks: TaskCondition;
+}
+
+/** Ids of the tasks that are asked for, ascending: one look through the index that holds status and array of all (docs/schema.md). */
+async function chosenAfter(database: Database, { workflow_id, after, limit, status, tasks }: Chosen): Promise<number[]> {
+  const inStatus = status.length === 0 ? '' : `AND t.status IN (${status.map(() => '?').join(', ')})`;
+  const rows = await database.read<{ id: number }>(
+    `SELECT t.id AS id FROM task t WHERE t.workflow_id = ? AND t.id > ? ${inStatus} AND ${tasks.where} ORDER BY t.id LIMIT ${limit}`,
+    [workflow_id, after, ...status, ...tasks.params],
+  );
+  return rows.map(({ id }) => id);
 }
 
 interface Page {

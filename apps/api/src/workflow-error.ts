@@ -5,6 +5,7 @@
 import {
   JobmonError,
   LISTED_ERROR_CHARACTERS,
+  STDERR_TAIL_CHARACTERS,
   type groupWorkflowErrors,
   type listWorkflowErrors,
   type ReplyOf,
@@ -14,7 +15,7 @@ import {
 } from '@jobmon/contracts';
 import { instancesByStatus, type Database, type SqlValue } from '@jobmon/entities';
 import type { Room } from './context';
-import { GROUPED_MAX, readGroups, readTexts, type ErrorIds } from './v3/error-log';
+import { GROUPED_MAX, readGroups, readTexts, tailOf, type ErrorIds } from './v3/error-log';
 import { requireWorkflow, templatesOf } from './v3/workflow-template';
 
 /** Statuses of attempts that may have an error; those that run or are done have none. */
@@ -25,7 +26,7 @@ const HOSTS_MAX = 10;
 const TASK_IDS_MAX = 100;
 
 /** A condition on tasks `t`. */
-interface TaskCondition {
+export interface TaskCondition {
   readonly where: string;
   readonly params: readonly SqlValue[];
 }
@@ -73,7 +74,8 @@ export async function findErrorGroups(
         last_error_time: times.at(-1) ?? null,
         hosts: [...new Set(own.flatMap(({ id }) => tails.get(id)?.nodename ?? []))].sort().slice(0, HOSTS_MAX),
         task_ids: task_ids.slice(0, TASK_IDS_MAX),
-        sample_error: (text?.description || text?.stderr_log || '').slice(0, LISTED_ERROR_CHARACTERS),
+        sample_error: (text?.description ?? '').slice(0, LISTED_ERROR_CHARACTERS),
+        sample_stderr_tail: text?.stderr_log?.slice(-STDERR_TAIL_CHARACTERS) ?? null,
         sample_task_id: oldest[nth]!.task_id,
       };
     }),
@@ -163,14 +165,16 @@ export async function errorsSince(
   );
 }
 
-/** Errors with what is told of them, in the order of the ids, their texts cut to so many characters. */
+/** Errors with what is told of them, in the order of the ids, their texts cut to so many characters of their beginning or, of the output, its end. */
 export async function readErrors(database: Database, ids: readonly ErrorIds[], characters: number): Promise<WorkflowError[]> {
   if (ids.length === 0) return [];
-  const { jsonRows, joinInOrder } = database.dialect;
-  const rows = await database.read<WorkflowError>(
+  const { dialect } = database;
+  const { jsonRows, joinInOrder } = dialect;
+  return database.read<WorkflowError>(
     `SELECT e.id AS error_id, e.error_time AS error_time, t.id AS task_id, t.name AS task_name, tt.name AS task_template,
             ti.id AS task_instance_id, ti.nodename AS nodename, ti.exit_code AS exit_code,
-            SUBSTR(e.description, 1, ${characters}) AS description
+            SUBSTR(e.description, 1, ${characters}) AS description,
+            ${tailOf(dialect, 'ti.stderr_log', Math.min(characters, STDERR_TAIL_CHARACTERS))} AS stderr_tail
        FROM ${jsonRows('given', { id: 'int' })} ${joinInOrder} task_instance_error_log e ON e.id = given.id
        ${joinInOrder} task_instance ti ON ti.id = e.task_instance_id ${joinInOrder} task t ON t.id = ti.task_id
        LEFT JOIN node n ON n.id = t.node_id
@@ -178,5 +182,4 @@ export async function readErrors(database: Database, ids: readonly ErrorIds[], c
        LEFT JOIN task_template tt ON tt.id = v.task_template_id ORDER BY e.id DESC`,
     [JSON.stringify(ids.map(({ id }) => ({ id })))],
   );
-  return rows;
 }

@@ -1,31 +1,89 @@
-/** Output: tables that fit the terminal for people, JSON for programs. What the database holds is shown, never obeyed. */
+/**
+ * Output: tables that fit the terminal for people, records for programs. A command has one shape of record, in JSON, in JSON lines and in
+ * CSV alike: flat, its names those of the database, statuses as words. A list is an array of records, one thing is one record.
+ */
 import { Option } from 'commander';
+import { hasColours, isForPrograms, settings, SHAPES, widthOf, type Shape } from './settings';
+import { columnsOf, cut, fit, oneLine } from './text';
 
-/** Columns where the width is not known: a pipe, a file. */
-const COLUMNS_DEFAULT = 80;
+export { oneLine } from './text';
+export type { Shape } from './settings';
+
 /** A column that gives room to others keeps this much. */
 const COLUMN_MIN = 8;
 
-export type Shape = 'table' | 'json';
-
-/** `-o table|json`. */
+/** `-o table|json|jsonl|csv`, for a command that wants to see it among its own options. */
 export function output(): Option {
-  return new Option('-o, --output <shape>', 'table for people, json for programs').choices(['table', 'json']).default('table');
+  return new Option('-o, --output <shape>')
+    .choices(SHAPES)
+    .default('table' satisfies Shape)
+    .hideHelp();
 }
 
-/** One value as JSON. */
-export function printRecord(value: unknown): void {
-  process.stdout.write(`${JSON.stringify(value, undefined, 2)}\n`);
-}
+/** The fields of a record, in order, each with where it comes from. */
+export type Fields<Row> = Readonly<Record<string, (row: Row) => unknown>>;
 
 export interface Column<Row> {
   readonly title: string;
-  readonly of: (row: Row) => string | number | null;
+  readonly of: (row: Row) => string | number | null | undefined;
   readonly align?: 'right';
   /** Gives room when the table is too wide: what is cut off ends with an ellipsis. */
   readonly isFlexible?: true;
   /** A status: coloured on a terminal. */
   readonly isStatus?: true;
+}
+
+/** A list: a table for people, or records. */
+export function printList<Row>(rows: readonly Row[], fields: Fields<Row>, columns: readonly Column<Row>[]): void {
+  if (!isForPrograms()) return printTable(columns, rows);
+  process.stdout.write(
+    recordsText(
+      rows.map((row) => recordOf(row, fields)),
+      Object.keys(fields),
+    ),
+  );
+}
+
+/** One thing: whatever `show` prints for people, or its record. */
+export function printOne<Row>(row: Row, fields: Fields<Row>, show: () => void): void {
+  if (isForPrograms()) printRecord(recordOf(row, fields));
+  else show();
+}
+
+export function recordOf<Row>(row: Row, fields: Fields<Row>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(fields).map(([name, of]) => [name, of(row) ?? null]));
+}
+
+/** A record, or an array of them, in the shape that was asked for; JSON where a table was. */
+export function printRecord(value: unknown): void {
+  if (Array.isArray(value)) return void process.stdout.write(recordsText(value as Record<string, unknown>[]));
+  if (settings.output === 'csv') return void process.stdout.write(recordsText([value as Record<string, unknown>]));
+  process.stdout.write(`${JSON.stringify(value, undefined, settings.output === 'jsonl' ? undefined : 2)}\n`);
+}
+
+function recordsText(records: readonly Record<string, unknown>[], names = namesOf(records)): string {
+  switch (settings.output) {
+    case 'jsonl':
+      return records.map((record) => `${JSON.stringify(record)}\n`).join('');
+    case 'csv':
+      return [names, ...records.map((record) => names.map((name) => record[name]))].map(csvLine).join('');
+    default:
+      return `${JSON.stringify(records, undefined, 2)}\n`;
+  }
+}
+
+function namesOf(records: readonly Record<string, unknown>[]): string[] {
+  return [...new Set(records.flatMap((record) => Object.keys(record)))];
+}
+
+/** RFC 4180, but for the line's end: a newline alone. What is no text or number is written as JSON. */
+function csvLine(values: readonly unknown[]): string {
+  const cells = values.map((value) => {
+    if (value === null || value === undefined) return '';
+    const text = typeof value === 'object' ? JSON.stringify(value) : String(value);
+    return /[",\r\n]|^\s|\s$/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  });
+  return `${cells.join(',')}\n`;
 }
 
 /** A table with its head, every line at most as wide as the terminal. */
@@ -34,7 +92,7 @@ export function printTable<Row>(columns: readonly Column<Row>[], rows: readonly 
     process.stdout.write(`${line}\n`);
 }
 
-/** `name    value` lines. */
+/** `name    value` lines; a field without a value is left out. */
 export function printFields(fields: readonly (readonly [string, string | number | null | undefined])[]): void {
   const width = Math.max(...fields.map(([name]) => name.length));
   for (const [name, value] of fields) {
@@ -50,7 +108,7 @@ export function tableOf<Row>(
   colours: boolean,
 ): string[] {
   const cells = rows.map((row) => columns.map((column) => oneLine(String(column.of(row) ?? '-'))));
-  const widths = columns.map(({ title }, i) => Math.max(title.length, ...cells.map((line) => charsOf(line[i]!))));
+  const widths = columns.map(({ title }, i) => cells.reduce((width, line) => Math.max(width, columnsOf(line[i]!)), title.length));
   let excess = widths.reduce((sum, width) => sum + width + 2, -2) - columns_max;
   // Last first: what stands on the left names the row.
   for (let i = columns.length - 1; i >= 0 && excess > 0; i--) {
@@ -59,42 +117,20 @@ export function tableOf<Row>(
     widths[i]! -= given;
     excess -= given;
   }
-  const fit = (text: string, i: number): string => {
-    const cut = charsOf(text) > widths[i]! ? `${[...text].slice(0, widths[i]! - 1).join('')}…` : text;
-    const blanks = ' '.repeat(widths[i]! - charsOf(cut));
-    const shown = columns[i]!.isStatus ? coloured(cut, colours) : cut;
-    return columns[i]!.align === 'right' ? blanks + shown : shown + blanks;
+  const cellOf = (text: string, i: number): string => {
+    const { align, isStatus } = columns[i]!;
+    const shown = cut(text, widths[i]!);
+    const filled = fit(shown, widths[i]!, align);
+    return isStatus ? filled.replace(shown, () => coloured(shown, colours)) : filled;
   };
   const lines = [columns.map(({ title }) => title), ...cells];
-  return lines.map((line) => line.map(fit).join('  ').trimEnd());
-}
-
-/** Line breaks and control characters as escapes: a name may not move the cursor. */
-export function oneLine(text: string): string {
-  return text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g, escaped);
-}
-
-const SHORT_ESCAPES: Readonly<Record<string, string>> = { '\n': '\\n', '\t': '\\t', '\r': '\\r' };
-
-function escaped(char: string): string {
-  return SHORT_ESCAPES[char] ?? `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`;
-}
-
-const charsOf = (text: string): number => [...text].length;
-
-function widthOf(stream: NodeJS.WriteStream): number {
-  const set = Number(process.env.COLUMNS);
-  // Some terminals say 0 for "not known".
-  return stream.columns || (set > 0 ? set : COLUMNS_DEFAULT);
-}
-
-function hasColours(stream: NodeJS.WriteStream): boolean {
-  return stream.isTTY === true && !process.env.NO_COLOR && process.env.TERM !== 'dumb';
+  return lines.map((line) => line.map(cellOf).join('  ').trimEnd());
 }
 
 const COLOUR_OF: Readonly<Record<string, number>> = {
   DONE: 32,
   RUNNING: 34,
+  PAUSED: 33,
   FAILED: 31,
   ERROR_FATAL: 31,
   ERROR: 31,
@@ -103,7 +139,7 @@ const COLOUR_OF: Readonly<Record<string, number>> = {
 };
 
 /** A status word in its colour; any other text as it is. */
-function coloured(text: string, colours: boolean): string {
+export function coloured(text: string, colours: boolean): string {
   const colour = colours ? COLOUR_OF[text] : undefined;
   return colour === undefined ? text : `\x1b[${colour}m${text}\x1b[0m`;
 }

@@ -1,120 +1,178 @@
-/** `jobmon task list`, `show` and `log`. */
+/** `jobmon task list`, `show`, `log` and `why`. */
 import {
+  explainTask,
   getTask,
   JobmonError,
   listTasks,
   taskInstanceMachine,
   taskMachine,
+  type ReplyOf,
   type TaskInstanceStatus,
   type TaskInstanceView,
+  type TaskReason,
   type TaskStatus,
   type TaskView,
 } from '@jobmon/contracts';
 import { InvalidArgumentError, type Command } from 'commander';
-import { output, oneLine, printFields, printRecord, printTable, type Shape } from './print';
-import { ask, parseCount, parseId } from './server';
+import { printFields, printList, printOne, type Column, type Fields } from './print';
+import { ask, gather, parseCount, parseId, parseWords } from './server';
+import { isForPrograms, tell } from './settings';
+import { addLogCommand } from './task-log';
+import { bytesText, durationText, oneLine } from './text';
 
 /** Tasks of one answer of the api. */
-const PAGE_MAX = 1_000;
+export const TASKS_PAGE_MAX = 1_000;
+
+/** The words for `--status`. */
+export const TASK_STATUS_WORDS = `${Object.values(taskMachine.states)
+  .map(({ label }) => label)
+  .join(', ')}; FATAL is ERROR_FATAL`;
 
 export function addTaskCommands(jobmon: Command): void {
   const task = jobmon
     .command('task')
     .description('Tasks: the commands of a workflow.')
-    .addHelpText('after', '\nExamples:\n  jobmon task list 7\n  jobmon task log 12');
-  const words = `${Object.values(taskMachine.states)
-    .map(({ label }) => label)
-    .join(', ')}; FATAL is ERROR_FATAL`;
+    .addHelpText('after', '\nExamples:\n  jobmon task list 7\n  jobmon task why 12');
   task
     .command('list')
     .description('Tasks of a workflow, by id.')
     .argument('<workflow id>', 'workflow id', parseId)
     .option('-n, --limit <count>', 'at most so many', parseCount, 50)
-    .option('-s, --status <status>', words, parseStatus)
-    .addOption(output())
+    .option('-s, --status <status>', `${TASK_STATUS_WORDS}; repeat it, or a,b`, parseTaskStatuses)
+    .option('-t, --template <name>', 'only of this task template')
+    .option('--after <id>', 'only tasks with a larger id: for the next page', parseId)
     .addHelpText('after', '\nExamples:\n  jobmon task list 7\n  jobmon task list 7 --status FATAL -n 1000 -o json')
     .action(list);
   task
     .command('show')
-    .description('One task with its attempts and what became of each.')
+    .description('One task with its attempts: what each asked for, used and came to.')
     .argument('<id>', 'task id', parseId)
-    .addOption(output())
     .addHelpText('after', '\nExample:\n  jobmon task show 12')
     .action(show);
+  addLogCommand(task);
   task
-    .command('log')
-    .description('What the command printed: the last 10,000 characters of an attempt.')
+    .command('why')
+    .description('Why a task does not run, as it stands now; what matters most comes first.')
     .argument('<id>', 'task id', parseId)
-    .option('-a, --attempt <number>', 'attempt, the first is 1; the latest when absent', parseCount)
-    .option('-e, --stderr', 'standard error in place of standard output')
-    .addOption(output())
-    .addHelpText('after', '\nExamples:\n  jobmon task log 12\n  jobmon task log 12 --attempt 1 --stderr')
-    .action(log);
+    .addHelpText('after', '\nExample:\n  jobmon task why 12')
+    .action(why);
 }
 
-function parseStatus(text: string): TaskStatus {
-  const word = text.toUpperCase() === 'FATAL' ? 'ERROR_FATAL' : text.toUpperCase();
+/** For an option that is repeated, or given `a,b`. */
+export function parseTaskStatuses(text: string, former: readonly TaskStatus[] = []): TaskStatus[] {
   const states = Object.entries(taskMachine.states) as [TaskStatus, { label: string }][];
-  const found = states.find(([letter, { label }]) => letter === word || label === word);
-  if (found === undefined)
-    throw new InvalidArgumentError(`It must be one of ${states.map(([, { label }]) => label).join(', ')}.`);
-  return found[0];
+  const letters = parseWords(text).map((given) => {
+    const word = given.toUpperCase() === 'FATAL' ? 'ERROR_FATAL' : given.toUpperCase();
+    const found = states.find(([letter, { label }]) => letter === word || label === word);
+    if (found === undefined)
+      throw new InvalidArgumentError(`It must be one of ${states.map(([, { label }]) => label).join(', ')}.`);
+    return found[0];
+  });
+  return [...former, ...letters];
 }
 
-async function list(
-  workflow_id: number,
-  { limit, status, output: shape }: { limit: number; status?: TaskStatus; output: Shape },
-): Promise<void> {
-  const tasks: TaskView[] = [];
-  let after: number | null = 0;
-  while (after !== null && tasks.length < limit) {
-    const request = { workflow_id, status, after, limit: Math.min(PAGE_MAX, limit - tasks.length) };
-    const page: { tasks: TaskView[]; next: number | null } = await ask(listTasks, request);
-    tasks.push(...page.tasks);
-    after = page.next;
-  }
-  if (shape === 'json') return printRecord(tasks);
-  printTable(
-    [
-      { title: 'ID', of: (row: TaskView) => row.task_id, align: 'right' },
-      { title: 'STATUS', of: (row) => taskMachine.states[row.status].label, isStatus: true },
-      { title: 'ATTEMPTS', of: (row) => `${row.num_attempts}/${row.max_attempts}`, align: 'right' },
-      { title: 'SECONDS', of: (row) => row.wallclock_seconds?.toFixed(1) ?? null, align: 'right' },
-      { title: 'NAME', of: (row) => row.name, isFlexible: true },
-      { title: 'COMMAND', of: (row) => row.command, isFlexible: true },
-    ],
-    tasks,
-  );
-  if (after !== null) process.stderr.write(`There are more than ${limit}; ask for more with --limit.\n`);
+const taskLabel = (letter: TaskStatus): string => taskMachine.states[letter].label;
+
+const TASK_FIELDS: Fields<TaskView> = {
+  task_id: (row) => row.task_id,
+  name: (row) => row.name,
+  task_template: (row) => row.task_template,
+  status: (row) => taskLabel(row.status),
+  status_date: (row) => row.status_date,
+  num_attempts: (row) => row.num_attempts,
+  max_attempts: (row) => row.max_attempts,
+  wallclock_seconds: (row) => row.wallclock_seconds,
+  command: (row) => row.command,
+  error: (row) => row.error,
+};
+
+const TASK_COLUMNS: Column<TaskView>[] = [
+  { title: 'ID', of: (row) => row.task_id, align: 'right' },
+  { title: 'STATUS', of: (row) => taskLabel(row.status), isStatus: true },
+  { title: 'ATTEMPTS', of: (row) => `${row.num_attempts}/${row.max_attempts}`, align: 'right' },
+  { title: 'SECONDS', of: (row) => row.wallclock_seconds?.toFixed(1), align: 'right' },
+  { title: 'NAME', of: (row) => row.name, isFlexible: true },
+  { title: 'COMMAND', of: (row) => row.command, isFlexible: true },
+];
+
+export function printTasks(tasks: readonly TaskView[]): void {
+  printList(tasks, TASK_FIELDS, TASK_COLUMNS);
 }
 
-async function show(task_id: number, { output: shape }: { output: Shape }): Promise<void> {
+interface ListFlags {
+  limit: number;
+  status?: TaskStatus[];
+  template?: string;
+  after?: number;
+}
+
+async function list(workflow_id: number, { limit, status = [], template, after: from = 0 }: ListFlags): Promise<void> {
+  const { rows, hasMore } = await gather<TaskView, number>(limit, TASKS_PAGE_MAX, async (after = from, count) => {
+    const { tasks, next } = await ask(listTasks, { workflow_id, status, task_template: template, after, limit: count });
+    return { rows: tasks, next };
+  });
+  printTasks(rows);
+  if (rows.length === 0) tell('There are no such tasks.');
+  if (hasMore) tell(`There are more than ${rows.length}; the next page: --after ${rows.at(-1)!.task_id}`);
+}
+
+type Shown = ReplyOf<typeof getTask>;
+
+const SHOWN_FIELDS: Fields<Shown> = {
+  ...Object.fromEntries(Object.entries(TASK_FIELDS).map(([name, of]) => [name, ({ task }: Shown) => of(task)])),
+  workflow_id: (row) => row.workflow_id,
+  attempts: (row) =>
+    row.instances.map((instance) => ({
+      ...instance,
+      status: instanceLabel(instance.status),
+      history: instance.history.map((step) => ({
+        ...step,
+        from_status: step.from_status === null ? null : instanceLabel(step.from_status),
+        to_status: instanceLabel(step.to_status),
+      })),
+    })),
+};
+
+async function show(task_id: number): Promise<void> {
   const reply = await ask(getTask, { task_id });
-  if (shape === 'json') return printRecord(reply);
   const { task, workflow_id, instances } = reply;
-  printFields([
-    ['task', task.task_id],
-    ['name', task.name],
-    ['workflow', workflow_id],
-    ['template', task.task_template],
-    ['status', taskMachine.states[task.status].label],
-    ['attempts', `${task.num_attempts} of ${task.max_attempts}`],
-    ['changed', task.status_date],
-    ['command', task.command],
-  ]);
-  instances.forEach((instance, i) => {
-    process.stdout.write(`\nattempt ${i + 1}\n`);
-    printFields(attemptFields(instance).map(([name, value]) => [`  ${name}`, value] as const));
-    for (const step of instance.history) process.stdout.write(`    ${stepText(step)}\n`);
+  printOne(reply, SHOWN_FIELDS, () => {
+    printFields([
+      ['task', task.task_id],
+      ['name', task.name],
+      ['workflow', workflow_id],
+      ['template', task.task_template],
+      ['status', taskLabel(task.status)],
+      ['attempts', `${task.num_attempts} of ${task.max_attempts}`],
+      ['changed', task.status_date],
+      ['command', task.command],
+    ]);
+    instances.forEach((instance, i) => {
+      process.stdout.write(`\nattempt ${i + 1}\n`);
+      printFields(attemptFields(instance).map(([name, value]) => [`  ${name}`, value] as const));
+      for (const step of instance.history) process.stdout.write(`    ${stepText(step)}\n`);
+    });
+    if (!['D', 'R'].includes(task.status)) tell(`\nWhy it does not run: jobmon task why ${task_id}`);
   });
 }
 
-function attemptFields(instance: TaskInstanceView): (readonly [string, string | number | null])[] {
+function attemptFields(instance: TaskInstanceView): (readonly [string, string | number | null | undefined])[] {
+  const { requested_resources: asked, wallclock_seconds: seconds, max_rss_bytes: rss, cpu_seconds: cpu } = instance;
   return [
     ['instance', instance.task_instance_id],
     ['status', instanceLabel(instance.status)],
     ['exit code', instance.exit_code],
-    ['seconds', instance.wallclock_seconds?.toFixed(2) ?? null],
+    ['asked for', askedText(asked, instance.queue)],
+    [
+      'used',
+      [
+        seconds !== null && `${seconds.toFixed(2)} s`,
+        rss !== null && `${bytesText(rss)} of memory`,
+        cpu !== null && `${cpu.toFixed(2)} s of processor`,
+      ]
+        .filter(Boolean)
+        .join(', '),
+    ],
     ['host', instance.nodename],
     ['output', instance.stdout],
     ['errors', instance.stderr],
@@ -122,37 +180,54 @@ function attemptFields(instance: TaskInstanceView): (readonly [string, string | 
   ];
 }
 
-function instanceLabel(letter: string): string {
+/** `2 cores, 4 GiB, 1 h 0 min, in all.q`. What else a plug-in takes follows by name. */
+function askedText({ cores, memory, runtime, ...rest }: Record<string, unknown>, queue: string | null): string {
+  const others = Object.entries(rest).filter(
+    ([name, value]) => !['stdout', 'stderr'].includes(name) && value !== null && value !== '',
+  );
+  return [
+    ...(cores === undefined ? [] : [`${String(cores)} core${cores === 1 ? '' : 's'}`]),
+    ...(memory === undefined ? [] : [typeof memory === 'number' ? bytesText(memory * 2 ** 30) : String(memory)]),
+    ...(runtime === undefined ? [] : [typeof runtime === 'number' ? durationText(runtime) : String(runtime)]),
+    ...others.map(([name, value]) => `${name} ${typeof value === 'object' ? JSON.stringify(value) : String(value)}`),
+    ...(queue === null ? [] : [`in ${queue}`]),
+  ].join(', ');
+}
+
+/** The word for a status of an attempt; a letter that is not known stays. */
+export function instanceLabel(letter: string): string {
   return taskInstanceMachine.states[letter as TaskInstanceStatus]?.label ?? letter;
 }
 
 function stepText({ date, from_status, to_status, reason }: TaskInstanceView['history'][number]): string {
   const way = from_status === null ? instanceLabel(to_status) : `${instanceLabel(from_status)} → ${instanceLabel(to_status)}`;
-  return `${date}  ${way.padEnd(24)}  ${reason}`;
+  return `${date}  ${way.padEnd(24)}  ${oneLine(reason)}`;
 }
 
-async function log(
-  task_id: number,
-  { attempt, stderr, output: shape }: { attempt?: number; stderr?: true; output: Shape },
-): Promise<void> {
-  const { task, instances } = await ask(getTask, { task_id });
+const REASON_FIELDS: Fields<TaskReason & { task_id: number; status: TaskStatus }> = {
+  task_id: (row) => row.task_id,
+  status: (row) => taskLabel(row.status),
+  rule: (row) => row.rule,
+  message: (row) => row.message,
+  details: (row) => row.details,
+};
+
+async function why(task_id: number): Promise<void> {
+  const { name, status, workflow_id, reasons } = await ask(explainTask, { task_id });
+  const rows = reasons.map((reason) => ({ ...reason, task_id, status }));
+  if (isForPrograms()) return printList(rows, REASON_FIELDS, []);
+  process.stdout.write(`task ${task_id} ${oneLine(name)} of workflow ${workflow_id} is ${taskLabel(status)}:\n`);
+  for (const { message } of reasons) process.stdout.write(`- ${oneLine(message)}\n`);
+}
+
+/** An attempt by its number, the first is 1, or the latest. Throws NOT_FOUND. */
+export function attemptOf(
+  { task, instances }: Shown,
+  attempt: number | undefined,
+): { number: number; instance: TaskInstanceView } {
   const number = attempt ?? instances.length;
   const instance = instances[number - 1];
-  if (instance === undefined) {
-    const have = instances.length === 0 ? 'was not started yet' : `has no attempt ${number}: the latest is ${instances.length}`;
-    throw new JobmonError('NOT_FOUND', `task ${task_id} (${oneLine(task.name)}) ${have}`);
-  }
-  if (shape === 'json') {
-    const { task_instance_id, stdout, stdout_log, stderr: stderr_file, stderr_log } = instance;
-    return printRecord({ task_id, attempt: number, task_instance_id, stdout, stdout_log, stderr: stderr_file, stderr_log });
-  }
-  const [text, file] = stderr ? [instance.stderr_log, instance.stderr] : [instance.stdout_log, instance.stdout];
-  if (text === null) {
-    const where = file === null ? '' : `; its output goes to ${oneLine(file)} on ${instance.nodename ?? 'its host'}`;
-    process.stderr.write(`Attempt ${number} is ${instanceLabel(instance.status)}${where}.\n`);
-    return;
-  }
-  process.stdout.write(text === '' || text.endsWith('\n') ? text : `${text}\n`);
-  if (text === '') process.stderr.write(`Attempt ${number} printed nothing there.\n`);
-  if (!stderr && instance.stderr_log) process.stderr.write('There is more on standard error: add --stderr.\n');
+  if (instance !== undefined) return { number, instance };
+  const have = instances.length === 0 ? 'was not started yet' : `has no attempt ${number}: the latest is ${instances.length}`;
+  throw new JobmonError('NOT_FOUND', `task ${task.task_id} (${oneLine(task.name)}) ${have}`);
 }

@@ -3,7 +3,7 @@ export { Tool, type ToolOptions } from './tool';
 export { TaskTemplate, type ArgValue, type TaskArguments, type TaskTemplateOptions } from './task-template';
 export { Task, type TaskOptions } from './task';
 export type { PlaceholderOf } from './command-template';
-export type { ComputeResources } from './compute-resources';
+export { requestedResources, type ComputeResources } from './compute-resources';
 export type { BindOptions } from './bind';
 export { Workflow, type RunOptions, type SubmitOptions, type WorkflowOptions } from './workflow';
 export {

@@ -74,28 +74,33 @@ export function removeProfile(profile: Profile, env: Environment = process.env):
 }
 
 /**
- * The server to speak to: `JOBMON__HTTP__SERVICE_URL` with `JOBMON__HTTP__TOKEN`, else the client profile. Throws a
- * JobmonError with one sentence of cause and cure: nothing configured, a profile that others can read or that belongs to
- * another user, one that is damaged, or one that a house left behind.
+ * The server to speak to: the profile in `file` when one is named, else `JOBMON__HTTP__SERVICE_URL` with `JOBMON__HTTP__TOKEN`, else the
+ * client profile. Throws a JobmonError with one sentence of cause and cure: nothing configured, a profile that others can read or that
+ * belongs to another user, one that is damaged, or one that a house left behind. A profile that a person wrote, with `url` and `token`
+ * and no process, may name a server anywhere.
  */
-export async function findServer({ env = process.env }: { env?: Environment } = {}): Promise<Server> {
-  if (env.JOBMON__HTTP__SERVICE_URL) {
+export async function findServer({ env = process.env, file }: { env?: Environment; file?: string } = {}): Promise<Server> {
+  if (file === undefined && env.JOBMON__HTTP__SERVICE_URL) {
     return { url: env.JOBMON__HTTP__SERVICE_URL, ...(env.JOBMON__HTTP__TOKEN ? { token: env.JOBMON__HTTP__TOKEN } : {}) };
   }
-  const file = profilePath(env);
-  const profile = readProfile(file);
+  const profile = readProfile(file ?? profilePath(env));
   if (profile === undefined) {
+    if (file !== undefined) throw new JobmonError('NOT_FOUND', `there is no client profile ${file}`);
     throw serverUnreachable('no Jobmon server is known: start one with `jobmon serve`, or set JOBMON__HTTP__SERVICE_URL');
   }
-  if (!(await isAlive(profile))) {
+  if (isOfHouse(profile) && !(await isAlive(profile))) {
     const since = `the Jobmon server at ${profile.url} (process ${profile.pid}, started ${profile.started_at}) is gone`;
     throw serverUnreachable(`${since}: start it again with \`jobmon serve\``);
   }
   return { url: profile.url, token: profile.token };
 }
 
+function isOfHouse(profile: Profile | Required<Server>): profile is Profile {
+  return 'pid' in profile;
+}
+
 /** Reads the profile from one open file, so that what was checked is what is read. Undefined when there is none. */
-function readProfile(file: string): Profile | undefined {
+function readProfile(file: string): Profile | Required<Server> | undefined {
   let descriptor: number;
   try {
     descriptor = openSync(file, 'r');
@@ -112,8 +117,9 @@ function readProfile(file: string): Profile | undefined {
       const cure = `run \`chmod 600 ${file}\` if nobody else could have read its token, else restart the server`;
       throw new JobmonError('FORBIDDEN', `the client profile ${file} is open to other users and is not used: ${cure}`);
     }
-    const profile = JSON.parse(readFileSync(descriptor, 'utf8')) as Profile;
-    if (typeof profile.url !== 'string' || typeof profile.token !== 'string' || !Number.isInteger(profile.pid)) {
+    const profile = JSON.parse(readFileSync(descriptor, 'utf8')) as Profile | Required<Server>;
+    const isWhole = typeof profile.url === 'string' && typeof profile.token === 'string';
+    if (!isWhole || (isOfHouse(profile) && !Number.isInteger(profile.pid))) {
       throw new SyntaxError('a field is missing');
     }
     return profile;

@@ -111,12 +111,12 @@ export class Connection {
 
   /**
    * Follows a streaming operation until an event with `is_final` true. A broken stream is opened again, with back-off, at
-   * most 10 times without an event in between; then JobmonError UNAVAILABLE.
+   * most `tries_max` times (10 when absent, 0 for whoever does that alone) without an event in between; then JobmonError UNAVAILABLE.
    */
   async *stream<O extends Operation>(
     operation: O,
     request: CallOf<O>,
-    options: Pick<SendOptions, 'signal'> = {},
+    options: Pick<SendOptions, 'signal' | 'tries_max'> = {},
   ): AsyncGenerator<ReplyOf<O>, void, void> {
     const http = bindingOf(operation);
     const { target } = addressed(http, request as Record<string, unknown>);
@@ -138,7 +138,7 @@ export class Connection {
       } finally {
         attempt.release();
       }
-      if (tried >= TRIES_MAX) throw failed;
+      if (tried >= (options.tries_max ?? TRIES_MAX)) throw failed;
       await backOff(Math.max(tried, 1), options.signal);
     }
   }

@@ -9,6 +9,7 @@ export * from './operations';
 export * from './resource-usage';
 export * from './resources';
 export * from './task';
+export * from './task-explanation';
 export * from './task-instance';
 export * from './task-result';
 export * from './tool';

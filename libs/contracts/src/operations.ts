@@ -18,6 +18,7 @@ import {
 import type { Event, Operation } from './operation';
 import { getTemplateUsage } from './resource-usage';
 import { getTask, listTasks, queueTasks, registerEdges, registerTasks, taskChanged, taskQueued } from './task';
+import { explainTask } from './task-explanation';
 import { reportAttempt } from './task-instance';
 import { listTaskErrors, listTaskStatuses } from './task-result';
 import { addVersionOfTool, listClusters, listVersionsOfTool, registerTaskTemplate, registerTool } from './tool';
@@ -78,6 +79,7 @@ export const OPERATIONS: readonly Operation[] = [
   listTaskStatuses,
   listTaskErrors,
   getTask,
+  explainTask,
   registerAgent,
   listAgents,
   getAgent,

@@ -1,6 +1,6 @@
 /** A task: one node of a workflow with its command. States, table, and the operations that create, queue and list tasks. */
 import { z } from 'zod';
-import { DateText, HashDigits, Id, Limit } from './id';
+import { DateText, HashDigits, Id, Limit, Repeated } from './id';
 import { machine } from './machine';
 import { event, operation } from './operation';
 import { FallbackQueues, RequestedResources, ResourceScales } from './resources';
@@ -161,7 +161,10 @@ export const listTasks = operation({
     /** Only tasks with a larger id. */
     after: z.coerce.number().int().nonnegative().default(0),
     limit: z.coerce.number().int().min(1).max(5_000).default(500),
-    status: z.enum(Object.values(TaskStatus) as [TaskStatus, ...TaskStatus[]]).optional(),
+    /** Only tasks in one of these. */
+    status: Repeated(z.enum(Object.values(TaskStatus) as [TaskStatus, ...TaskStatus[]])).default([]),
+    /** Only tasks of this template, by name. */
+    task_template: z.string().max(255).optional(),
   }),
   reply: z.object({
     tasks: z.array(TaskView),

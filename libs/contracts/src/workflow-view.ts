@@ -143,6 +143,8 @@ export const listWorkflowRuns = operation({
 
 /** Characters of an error in a list; the whole text is with its task. */
 export const LISTED_ERROR_CHARACTERS = 10_000;
+/** Characters of the end of what an attempt wrote to its standard error, in a list. */
+export const STDERR_TAIL_CHARACTERS = 2_000;
 
 /** One error of one attempt. */
 export const WorkflowError = z.object({
@@ -156,6 +158,8 @@ export const WorkflowError = z.object({
   exit_code: z.number().int().nullable(),
   /** Its first `LISTED_ERROR_CHARACTERS`. */
   description: z.string(),
+  /** The last `STDERR_TAIL_CHARACTERS` of its attempt's standard error. */
+  stderr_tail: z.string().nullable(),
 });
 export type WorkflowError = z.output<typeof WorkflowError>;
 
@@ -196,6 +200,8 @@ export const WorkflowErrorGroup = z.object({
   task_ids: z.array(z.number().int()),
   /** The oldest of it. */
   sample_error: z.string(),
+  /** The last `STDERR_TAIL_CHARACTERS` of what its attempt wrote to its standard error. */
+  sample_stderr_tail: z.string().nullable(),
   sample_task_id: z.number().int(),
 });
 export type WorkflowErrorGroup = z.output<typeof WorkflowErrorGroup>;

@@ -4,7 +4,7 @@
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { JobmonError, type findInstanceErrors, type findTemplateErrors, type ReplyOf, type RequestOf } from '@jobmon/contracts';
-import type { Database } from '@jobmon/entities';
+import type { Database, Dialect } from '@jobmon/entities';
 import type { Room } from '../context';
 import { ErrorGroups, scoreOf, type ErrorGroup } from './error-group';
 import { strayRanges, taskRanges, type ArrayOfTasks, type TaskRange } from './task-range';
@@ -150,9 +150,7 @@ export async function readGroups(
   errors: readonly ErrorIds[],
 ): Promise<{ groups: ErrorGroup[]; tails: ReadonlyMap<number, Tail> }> {
   const { dialect } = database;
-  // Each database has one of the two that counts characters from the end and is not confused by a shorter text.
-  const tail = (column: string): string =>
-    dialect.name === 'sqlite' ? `SUBSTR(${column}, -${TAIL_CHARACTERS})` : `RIGHT(${column}, ${TAIL_CHARACTERS})`;
+  const tail = (column: string): string => tailOf(dialect, column, TAIL_CHARACTERS);
   const tails = new Map<number, Tail>();
   const groups = new ErrorGroups();
   for (let from = 0; from < errors.length; from += TAILS_AT_ONCE) {
@@ -218,6 +216,11 @@ interface Text {
   readonly stderr_log: string | null;
   readonly workflow_run_id: number;
   readonly workflow_id: number;
+}
+
+/** SQL of a text's end. Each database has one of the two that counts from the end and is not confused by a shorter text. */
+export function tailOf({ name }: Dialect, column: string, characters: number): string {
+  return name === 'sqlite' ? `SUBSTR(${column}, -${characters})` : `RIGHT(${column}, ${characters})`;
 }
 
 /** Whole texts by error id. */
