@@ -20,7 +20,7 @@ describe('a house that is told to stop', () => {
     user = new UserFolder({ JOBMON__AGENT__CORES: '6' });
     house = await HouseProcess.start(user);
     const seconds = (position: number): number => (position % 3 === 0 ? 2 : 0.1);
-    run = (await submitWitnessed(user, house.connection(), { tasks: TASKS, width: 12, seconds })).workflowRunId;
+    run = (await submitWitnessed(user, house.connection(), { tasks: TASKS, width: 12, seconds })).workflowRunId!;
   }, 60_000);
   afterAll(async () => {
     await house.end('SIGKILL');

@@ -21,8 +21,10 @@ import {
   workflowTaskHash,
   type Graph,
 } from './identity';
-import type { Connection } from './send';
+import type { CallOf, Connection } from './send';
+import { keyOfTemplate } from './graph';
 import type { Task, TemplateOfTask } from './task';
+import { maxAttemptsOf, type TaskResources } from './task-resources';
 import type { Workflow } from './workflow';
 
 /**
@@ -43,6 +45,20 @@ const PIECE_TIMEOUT_MS = 120_000;
 
 export interface BoundWorkflow {
   readonly workflowId: number;
+  /** The server had it already: its tasks may be done, or more. */
+  readonly stood: boolean;
+  /** What was sent to find or make it. */
+  readonly registration: CallOf<typeof registerWorkflow>;
+}
+
+/** What was found out about a workflow when it was checked. */
+export interface CheckedWorkflow {
+  readonly tasks: readonly Task[];
+  /** By the position of the tasks. */
+  readonly graph: { readonly downstreams: Graph; readonly upstreams: Graph };
+  readonly resourcesOf: (task: Task) => TaskResources;
+  /** By `keyOfTemplate`. */
+  readonly limits: ReadonlyMap<string, number>;
 }
 
 /** A template as the server knows it, with its argument ids ascending. */
@@ -52,38 +68,37 @@ interface RegisteredTemplate {
   readonly task: { readonly ids: number[]; readonly at: number[]; readonly names: string[] };
 }
 
-/** Writes it all and sets each task's `taskId`. `graph` is that of `tasks` by position. */
+/** Writes it all and sets each task's `taskId`. `mustBeNew` refuses a workflow that has had a run, and writes nothing of it then. */
 export async function bindWorkflow(
   workflow: Workflow,
-  tasks: readonly Task[],
-  graph: { downstreams: Graph; upstreams: Graph },
+  checked: CheckedWorkflow,
+  mustBeNew: boolean,
   options: BindOptions,
 ): Promise<BoundWorkflow> {
+  const { tasks, graph } = checked;
   const connection = await workflow.tool.connect();
   const templates = new Map<TemplateOfTask, RegisteredTemplate>();
   for (const task of tasks) {
     if (!templates.has(task.template)) templates.set(task.template, registeredOf(task.template, await task.template.register()));
   }
   const hashes = hashesOf(tasks, templates);
-  const registered = await connection.send(
-    registerWorkflow,
-    {
-      tool_version_id: await workflow.tool.register(),
-      name: workflow.name,
-      description: workflow.description,
-      workflow_args: workflow.workflowArgs,
-      workflow_args_hash: workflowArgsHash(workflow.workflowArgs),
-      task_hash: workflowTaskHash(hashes.tasks),
-      dag_hash: dagHash(hashes.nodes, graph.downstreams),
-      max_concurrently_running: workflow.maxConcurrentlyRunning,
-      attributes: workflow.workflowAttributes,
-    },
-    { signal: options.signal },
-  );
+  const registration = {
+    tool_version_id: await workflow.tool.register(),
+    name: workflow.name,
+    description: workflow.description,
+    workflow_args: workflow.workflowArgs,
+    workflow_args_hash: workflowArgsHash(workflow.workflowArgs),
+    task_hash: workflowTaskHash(hashes.tasks),
+    dag_hash: dagHash(hashes.nodes, graph.downstreams),
+    max_concurrently_running: workflow.maxConcurrentlyRunning,
+    attributes: workflow.workflowAttributes,
+  };
+  const request = { ...registration, must_be_new: mustBeNew };
+  const registered = await connection.send(registerWorkflow, request, { signal: options.signal });
   const workflowId = registered.workflow_id;
-  const nodeIds = await bindTasks(connection, workflow, workflowId, tasks, templates, hashes, options);
+  const nodeIds = await bindTasks(connection, workflow, workflowId, checked, templates, hashes, options);
   if (!registered.has_edges) await bindEdges(connection, workflowId, nodeIds, graph, options);
-  return { workflowId };
+  return { workflowId, stood: !registered.newly_created, registration };
 }
 
 interface Hashes {
@@ -131,26 +146,22 @@ async function bindTasks(
   connection: Connection,
   workflow: Workflow,
   workflow_id: number,
-  tasks: readonly Task[],
+  { tasks, resourcesOf, limits: limitOfTemplate }: CheckedWorkflow,
   templates: ReadonlyMap<TemplateOfTask, RegisteredTemplate>,
   hashes: Hashes,
   { onBound, signal }: BindOptions,
 ): Promise<Uint32Array> {
+  const limits = [...templates].flatMap(([template, { versionId }]): [number, number][] => {
+    const limit = limitOfTemplate.get(keyOfTemplate(template));
+    return limit === undefined ? [] : [[versionId, limit]];
+  });
   const nodeIds = new Uint32Array(tasks.length);
   for (let from = 0; from < tasks.length;) {
     const piece: TaskToRegister[] = [];
-    const resources = new Map<string, number>();
-    const listed: ResourcesToRegister[] = [];
+    const listed = new ListedResources();
     for (let i = from, chars = 0; i < tasks.length && piece.length < PIECE_TASKS_MAX && chars < PIECE_CHARS_MAX; i++) {
       const task = tasks[i]!;
-      const { cluster, queue, requested } = workflow.resourcesOf(task);
-      const entry: ResourcesToRegister = queue === undefined ? { cluster, requested } : { cluster, queue, requested };
-      const key = JSON.stringify(entry);
-      let position = resources.get(key);
-      if (position === undefined) {
-        position = listed.push(entry) - 1;
-        resources.set(key, position);
-      }
+      const position = listed.positionOf(resourcesOf(task));
       const { versionId, node, task: taskKind } = templates.get(task.template)!;
       const one: TaskToRegister = {
         task_template_version_id: versionId,
@@ -160,14 +171,14 @@ async function bindTasks(
         task_args_hash: hashes.taskArgs[i]!,
         name: task.name,
         command: task.command,
-        max_attempts: workflow.maxAttemptsOf(task),
+        max_attempts: maxAttemptsOf(workflow, task),
         resources: position,
       };
       if (Object.keys(task.attributes).length > 0) one.attributes = task.attributes;
       piece.push(one);
       chars += 400 + one.command.length + one.name.length + task.values.reduce((sum, value) => sum + value.length, 0);
     }
-    const request = { workflow_id, resources: listed, tasks: piece };
+    const request = { workflow_id, resources: listed.entries, tasks: piece, ...(limits.length > 0 ? { limits } : {}) };
     const reply = await connection.send(registerTasks, request, { signal, timeout_ms: PIECE_TIMEOUT_MS });
     reply.tasks.forEach(([taskId, nodeId], i) => {
       tasks[from + i]!.taskId = taskId;
@@ -177,6 +188,26 @@ async function bindTasks(
     onBound?.({ tasks: from, of: tasks.length });
   }
   return nodeIds;
+}
+
+/** What the tasks of a piece ask for, each thing once: most tasks share it. */
+class ListedResources {
+  readonly entries: ResourcesToRegister[] = [];
+  readonly #byText = new Map<string, number>();
+  readonly #known = new Map<TaskResources, number>();
+
+  positionOf(resources: TaskResources): number {
+    let position = this.#known.get(resources);
+    if (position !== undefined) return position;
+    const { cluster, queue, requested, resourceScales: resource_scales, fallbackQueues } = resources;
+    const entry: ResourcesToRegister = { cluster, requested, resource_scales, fallback_queues: [...fallbackQueues] };
+    if (queue !== undefined) entry.queue = queue;
+    const text = JSON.stringify(entry);
+    position = this.#byText.get(text);
+    if (position === undefined) this.#byText.set(text, (position = this.entries.push(entry) - 1));
+    this.#known.set(resources, position);
+    return position;
+  }
 }
 
 function argsOf(kind: RegisteredTemplate['node'], task: Task): Record<string, string> {

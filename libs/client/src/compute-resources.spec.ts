@@ -1,4 +1,4 @@
-import { memoryGib, requestedResources, runtimeSeconds } from './compute-resources';
+import { memoryGib, requestedResources, runtimeSeconds, wholeCores } from './compute-resources';
 
 test.each<[number | string, number]>([
   [2, 2],
@@ -14,9 +14,12 @@ test.each<[number | string, number]>([
   [' 3 GB ', 3],
 ])('memory %j is %d GiB', (memory, gib) => expect(memoryGib(memory)).toBe(gib));
 
-test.each(['', 'lots', '-1', 0, -2, NaN, Infinity, '1P', '1.G', '0G'])('memory %j is refused', (memory) => {
-  expect(() => memoryGib(memory)).toThrow(/^memory must be .*, not /);
-});
+test.each(['', 'lots', '-1', 0, -2, NaN, Infinity, '1P', '1.G', '0G', '1025T', '1e3', true, ['1G'], null])(
+  'memory %j is refused',
+  (memory) => {
+    expect(() => memoryGib(memory)).toThrow(/^memory must be .*, not /);
+  },
+);
 
 test.each<[number | string, number]>([
   [90, 90],
@@ -29,8 +32,24 @@ test.each<[number | string, number]>([
   [0.2, 1],
 ])('runtime %j is %d seconds', (runtime, seconds) => expect(runtimeSeconds(runtime)).toBe(seconds));
 
-test.each(['', 'soon', 0, -5, NaN, '1:2', '00:61:00', '5d', '00:00:00'])('runtime %j is refused', (runtime) => {
-  expect(() => runtimeSeconds(runtime)).toThrow(/^runtime must be .*, not /);
+test.each(['', 'soon', 0, -5, NaN, '1:2', '00:61:00', '5d', '00:00:00', '99999h', 4e8, false, {}])(
+  'runtime %j is refused',
+  (runtime) => {
+    expect(() => runtimeSeconds(runtime)).toThrow(/^runtime must be .*, not /);
+  },
+);
+
+test.each<[number | string, number]>([
+  [4, 4],
+  [' 8 ', 8],
+])('cores %j are %d', (cores, count) => expect(wholeCores(cores)).toBe(count));
+
+test.each([0, -1, 1.5, NaN, Infinity, '', 'two', '1.5', 100_001, null])('cores %j are refused', (cores) => {
+  expect(() => wholeCores(cores)).toThrow('cores must be a whole number from 1 to 100000, not');
+});
+
+test.each([{ queue: '' }, { project: 7 as unknown as string }, { stdout: ' ' }])('%j is refused', (resources) => {
+  expect(() => requestedResources(resources)).toThrow('must be text');
 });
 
 test('nearer givers replace single entries; the queue stands beside the request; unknown entries pass', () => {

@@ -4,7 +4,7 @@
  */
 import { JobmonError } from '@jobmon/contracts';
 import type { Graph } from './identity';
-import type { Task } from './task';
+import type { Task, TemplateOfTask } from './task';
 
 /** Tasks named in one refusal. */
 const NAMED_MAX = 10;
@@ -22,8 +22,12 @@ export interface BrokenRule {
     | 'too_long'
     | 'nul_in_command'
     | 'no_cluster'
+    | 'bad_resources'
     | 'unknown_cluster'
-    | 'unknown_queue';
+    | 'unknown_queue'
+    | 'queue_limit'
+    | 'two_limits'
+    | 'unknown_template';
   /** Names of the tasks, at most ten. */
   readonly tasks: readonly string[];
 }
@@ -70,17 +74,51 @@ function upstreamsOf(tasks: readonly Task[]): Graph {
   return { offsets, targets };
 }
 
+/** What makes two templates of one tool the same version on the server. */
+export function keyOfTemplate({ name, commandText, nodeArgs, taskArgs, opArgs }: TemplateOfTask): string {
+  return JSON.stringify([name, commandText, [...nodeArgs].sort(), [...taskArgs].sort(), [...opArgs].sort()]);
+}
+
+/**
+ * The limit of each template that has one, by `keyOfTemplate`: what the workflow says of it by name, else what its matrices say. Throws the
+ * refusal of two matrices that differ, and of a name that no template of the tasks has.
+ */
+export function templateLimits(tasks: readonly Task[], byName: ReadonlyMap<string, number>): Map<string, number> {
+  const limits = new Map<string, number>();
+  const names = new Set<string>();
+  const seen = new Map<unknown, Task>();
+  for (const task of tasks) {
+    const owner = task.array ?? task.template;
+    if (seen.has(owner)) continue;
+    seen.set(owner, task);
+    const { name } = task.template;
+    names.add(name);
+    const key = keyOfTemplate(task.template);
+    const limit = byName.get(name) ?? task.array?.maxConcurrentlyRunning;
+    if (limit === undefined) continue;
+    const other = limits.get(key);
+    if (other !== undefined && other !== limit) {
+      const what = `the tasks of template '${name}' are one array, and two limits are given for it: ${other} and ${limit}`;
+      throw refusal('two_limits', [task], what);
+    }
+    limits.set(key, limit);
+  }
+  for (const name of byName.keys()) {
+    if (names.has(name)) continue;
+    const what = `a limit is given for the template '${name}', of which there are no tasks; there are tasks of`;
+    throw refusal('unknown_template', [], `${what} ${[...names].join(', ')}`);
+  }
+  return limits;
+}
+
 /** Node arguments must tell the tasks of one template apart, and values must fit their columns. */
 function checkNodes(tasks: readonly Task[]): void {
   const seen = new Map<string, Map<string, Task>>();
-  const keyOfTemplate = new Map<unknown, string>();
+  const keys = new Map<unknown, string>();
   for (const task of tasks) {
     const { template } = task;
-    let key = keyOfTemplate.get(template);
-    if (key === undefined) {
-      key = JSON.stringify([template.name, template.commandText, template.nodeArgs, template.taskArgs]);
-      keyOfTemplate.set(template, key);
-    }
+    let key = keys.get(template);
+    if (key === undefined) keys.set(template, (key = keyOfTemplate(template)));
     let ofTemplate = seen.get(key);
     if (ofTemplate === undefined) seen.set(key, (ofTemplate = new Map()));
     const node = JSON.stringify(template.nodeArgs.map((arg) => task.values[template.names.indexOf(arg)]));

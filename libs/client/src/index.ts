@@ -1,22 +1,46 @@
 /** The TypeScript SDK: build a workflow, submit it, follow it; and the HTTP connection that command line and agent share. */
 export { Tool, type ToolOptions } from './tool';
-export { TaskTemplate, type ArgValue, type TaskArguments, type TaskTemplateOptions } from './task-template';
-export { Task, type TaskOptions } from './task';
-export type { PlaceholderOf } from './command-template';
-export { requestedResources, type ComputeResources } from './compute-resources';
-export type { BindOptions } from './bind';
-export { Workflow, type RunOptions, type SubmitOptions, type WorkflowOptions } from './workflow';
 export {
+  TaskTemplate,
+  type ArgValue,
+  type MatrixOptions,
+  type MatrixValues,
+  type TaskArguments,
+  type TaskTemplateOptions,
+  type TemplateUsage,
+  type UsageFigures,
+  type UsageFilter,
+} from './task-template';
+export { Task, type RunSettings, type TaskOptions, type TaskUsage } from './task';
+export type { DefaultOptions, Defaults, FileOptions } from './defaults';
+export type { PlaceholderOf } from './command-template';
+export { memoryGib, requestedResources, runtimeSeconds, type ComputeResources } from './compute-resources';
+export type { Figure, ListedScales, ResourceScale, ResourceScales } from './resource-scales';
+export { readResourceFile, ResourceFile } from './resource-file';
+export { clusterMeant } from './executor-name';
+export type { TaskResources } from './task-resources';
+export type { NodeArgFilter } from './node-index';
+export type { BindOptions } from './bind';
+export { Workflow, type CheckOptions, type RunOptions, type SubmitOptions, type WorkflowOptions } from './workflow';
+export {
+  openWorkflow,
   progressOf,
   taskCounts,
   WorkflowRun,
   workflowStatusLabel,
   type FailedTask,
   type Progress,
+  type RaisedResources,
+  type Reason,
+  type ResumeOptions,
+  type Standing,
   type TaskCounts,
+  type TaskError,
+  type WorkflowEventView,
   type WorkflowResult,
 } from './workflow-run';
 export { printProgress, progressText } from './progress';
 export type { BrokenRule } from './graph';
+export { JobmonError, VERSION, type ErrorCode } from '@jobmon/contracts';
 export { Connection, isServerUnreachable, type CallOf, type ConnectionOptions, type SendOptions } from './send';
 export { findServer, loginName, profilePath, removeProfile, writeProfile, type Profile, type Server } from './profile';

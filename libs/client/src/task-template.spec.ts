@@ -80,6 +80,63 @@ test.each([0, -1, 1.5, NaN, 1_000_001])('%d attempts are refused everywhere', (a
   expect(() => tool.getTaskTemplate('t', 'x').createTask({}, { maxAttempts: attempts })).toThrow(refused);
 });
 
+describe('a matrix', () => {
+  const template = tool.getTaskTemplate('fit', '{model} {year} {version} {flags}', { taskArgs: ['version'], opArgs: ['flags'] });
+  const models = new Set(['a', 'b']);
+  function* years() {
+    yield 1990;
+    yield 1991;
+  }
+
+  test('is the cross product of the node arguments, the last one turning fastest', () => {
+    const tasks = template.createTasks({ model: models, year: years(), version: 7, flags: '-v' });
+    expect(tasks.map(({ command }) => command)).toEqual(['a 1990 7 -v', 'a 1991 7 -v', 'b 1990 7 -v', 'b 1991 7 -v']);
+    expect(tasks[3]!.nodeArgs).toEqual({ model: 'b', year: '1991' });
+    const text = template.createTasks({ model: 'abc', year: [1, 2], version: 7, flags: '' });
+    expect(text.map(({ command }) => command)).toEqual(['abc 1 7 ', 'abc 2 7 ']);
+  });
+
+  test('gives each task what is common, and adds what is its own', () => {
+    const first = template.createTask({ model: 'x', year: 1, version: 1, flags: 1 });
+    const tasks = template.createTasks(
+      { model: ['a', 'b'], year: 1, version: 1, flags: 1 },
+      {
+        upstreams: [first],
+        attributes: { kind: 'fit' },
+        fallbackQueues: ['long.q'],
+        each: ({ model }) => ({ name: `fit_${model}`, attributes: { model: String(model) } }),
+      },
+    );
+    expect(tasks.map(({ name, attributes, upstreams }) => [name, attributes, [...upstreams]])).toEqual([
+      ['fit_a', { kind: 'fit', model: 'a' }, [first]],
+      ['fit_b', { kind: 'fit', model: 'b' }, [first]],
+    ]);
+  });
+
+  test('does not compile with several values of what is no node argument, and is refused', () => {
+    // @ts-expect-error -- version is a task argument
+    expect(() => template.createTasks({ model: 'a', year: 1, version: [1, 2], flags: 1 })).toThrow(
+      '{version} is no node argument',
+    );
+    // @ts-expect-error -- flags is missing
+    expect(() => template.createTasks({ model: 'a', year: [1], version: 1 })).toThrow('{flags} has no value');
+    // @ts-expect-error -- a list of lists
+    expect(() => template.createTasks({ model: [['a']], year: 1, version: 1, flags: 1 })).toThrow('{model} is neither text');
+    expect(() => template.createTasks({ model: [], year: 1, version: 1, flags: 1 })).toThrow('{model} has no values');
+    const many = Array.from({ length: 4_000 }, (_, i) => i);
+    expect(() => template.createTasks({ model: many, year: many, version: 1, flags: 1 })).toThrow('16000000 combinations');
+  });
+});
+
+test('a value that is no number, and a name that no column holds, are refused', () => {
+  expect(() => tool.getTaskTemplate('t', '{a}').createTask({ a: NaN })).toThrow('the value of {a} is NaN');
+  expect(() => tool.getTaskTemplate('', '{a}')).toThrow('the name of a task template must not be empty');
+  expect(() => new Tool('x'.repeat(256))).toThrow('the name of a tool has 256 characters');
+  expect(() => tool.getTaskTemplate('t', '{a}').createTask({ a: 1 }, { attributes: { a: 'x'.repeat(256) } })).toThrow(
+    '255 is the limit',
+  );
+});
+
 test('upstreams are a set, given from either end', () => {
   const template = tool.getTaskTemplate('t', '{a}');
   const [first, second, third] = [1, 2, 3].map((a) => template.createTask({ a }));

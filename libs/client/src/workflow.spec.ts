@@ -1,7 +1,7 @@
 /** Rules that are checked without a server: the connection of this spec leads nowhere, and nothing may try it. */
 import { JobmonError } from '@jobmon/contracts';
 import type { BrokenRule } from './graph';
-import { graphOf } from './graph';
+import { graphOf, templateLimits } from './graph';
 import { Connection } from './send';
 import type { Task } from './task';
 import { Tool } from './tool';
@@ -96,6 +96,19 @@ describe('a workflow is refused before anything is written', () => {
     expect(await refused(workflow)).toMatchObject({ rule: 'nul_in_command', tasks: ['cut'] });
   });
 
+  test('resources that only together break a rule, naming the task', async () => {
+    const workflow = tool.createWorkflow();
+    workflow.addTask(
+      template.createTask({ a: 1, b: 1, c: 1 }, { name: 'grows', resourceScales: { memory: (old: number) => old + 1 } }),
+    );
+    expect(await refused(workflow)).toMatchObject({
+      rule: 'bad_resources',
+      tasks: ['grows'],
+      message:
+        "task 'grows': the scale of memory: the function is given the old value, and the task asks for no memory; ask for some",
+    });
+  });
+
   test('a task without a cluster', async () => {
     const bare = new Tool('bare', { connection: nowhere });
     const workflow = bare.createWorkflow();
@@ -128,11 +141,84 @@ test('attempts and resources: task over template over workflow over tool', () =>
   expect(byWorkflow.maxAttemptsOf(own.createTask({ a: 1 }))).toBe(7);
   expect(byWorkflow.maxAttemptsOf(own.createTask({ a: 1 }, { maxAttempts: 8 }))).toBe(8);
   expect(new Tool('x').createWorkflow().maxAttemptsOf(task)).toBe(3);
-  expect(byTool.resourcesOf(task)).toEqual({ cluster: 'tool', queue: undefined, requested: { cores: 1, memory: 1 } });
-  expect(byWorkflow.resourcesOf(task)).toEqual({ cluster: 'workflow', queue: 'q', requested: { cores: 1, memory: 3 } });
+  expect(byTool.resourcesOf(task)).toMatchObject({ cluster: 'tool', queue: undefined, requested: { cores: 1, memory: 1 } });
+  expect(byWorkflow.resourcesOf(task)).toMatchObject({ cluster: 'workflow', queue: 'q', requested: { cores: 1, memory: 3 } });
   const ownTask = own.createTask({ a: 1 }, { clusterName: 'task', computeResources: { cores: 4 } });
-  expect(byWorkflow.resourcesOf(ownTask)).toEqual({ cluster: 'task', queue: 'q', requested: { cores: 4, memory: 2 } });
+  expect(byWorkflow.resourcesOf(ownTask)).toMatchObject({ cluster: 'task', queue: 'q', requested: { cores: 4, memory: 2 } });
   expect(byWorkflow.resourcesOf(own.createTask({ a: 2 })).cluster).toBe('template');
+});
+
+describe('limits', () => {
+  const limited = (limit?: number) => template.createTasks({ a: [1, 2], b: 0, c: 0 }, { maxConcurrentlyRunning: limit });
+
+  test('of a template: what the workflow says by name, else what its matrices say', () => {
+    const [key] = templateLimits(limited(3), new Map()).keys();
+    expect(templateLimits(limited(3), new Map())).toEqual(new Map([[key, 3]]));
+    expect(templateLimits(limited(3), new Map([['t', 7]]))).toEqual(new Map([[key, 7]]));
+    expect(templateLimits(limited(), new Map())).toEqual(new Map());
+    expect(templateLimits([...limited(3), ...limited(3), make(9)], new Map())).toEqual(new Map([[key, 3]]));
+  });
+
+  test('two that differ, and one of a template without tasks, are refused', async () => {
+    const twice = tool.createWorkflow();
+    twice.addTasks(limited(3));
+    twice.addTasks(template.createTasks({ a: [3], b: 0, c: 0 }, { maxConcurrentlyRunning: 4 }));
+    expect((await refused(twice)).message).toContain("template 't' are one array, and two limits are given for it: 3 and 4");
+    const misspelt = tool.createWorkflow();
+    misspelt.addTasks(limited());
+    misspelt.setTaskTemplateMaxConcurrencyLimit('tt', 4);
+    expect((await refused(misspelt)).message).toContain("the template 'tt', of which there are no tasks; there are tasks of t");
+  });
+
+  test.each([-1, 1.5, NaN, 2 ** 31])('%d is refused everywhere', (limit) => {
+    const rule = 'maxConcurrentlyRunning must be a whole number from 0 to';
+    expect(() => tool.createWorkflow({ maxConcurrentlyRunning: limit })).toThrow(rule);
+    expect(() => tool.createWorkflow().setMaxConcurrentlyRunning(limit)).toThrow(rule);
+    expect(() => tool.createWorkflow().setTaskTemplateMaxConcurrencyLimit('t', limit)).toThrow(rule);
+    expect(() => limited(limit)).toThrow(rule);
+  });
+});
+
+test.each([
+  [{ priority: 1_001 }, 'priority must be a whole number from -1000 to 1000'],
+  [{ priority: 0.5 }, 'priority must be'],
+  [{ name: 'x'.repeat(256) }, 'the name of a workflow has 256 characters, 255 is the limit'],
+  [{ description: 'x'.repeat(16_001) }, 'the description of a workflow has 16001 characters'],
+  [{ workflowAttributes: { a: 'x'.repeat(256) } }, "the attribute 'a' of the workflow has 256 characters"],
+  [{ workflowAttributes: { a: 1 as unknown as string } }, "the attribute 'a' of the workflow must be text, not number"],
+  [{ workflowAttributes: { '': 'x' } }, 'the name of an attribute of the workflow must not be empty'],
+  [{ workflowArgs: 'x\0' }, 'workflowArgs must not hold the character NUL'],
+])('a workflow with %j is refused where it is made', (options, sentence) => {
+  expect(() => tool.createWorkflow(options)).toThrow(sentence);
+});
+
+test('a task is in one workflow', () => {
+  const task = make(1);
+  const workflow = tool.createWorkflow();
+  expect(workflow.addTask(workflow.addTask(task))).toBe(task);
+  expect(() => tool.createWorkflow().addTask(task)).toThrow("task 'task_1' is in another workflow already");
+});
+
+test('tasks are found by their node arguments, in their order, and those added later too', () => {
+  const workflow = tool.createWorkflow();
+  const pairs = tool.getTaskTemplate('pair', '{x} {y} {z}', { taskArgs: ['z'] });
+  const all = workflow.addTasks(pairs.createTasks({ x: [1, 2, 3], y: ['a', 'b'], z: 0 }));
+  const names = (found: Task[]): string[] => found.map(({ command }) => command);
+  expect(names(workflow.getTasksByNodeArgs('pair', { x: 2 }))).toEqual(['2 a 0', '2 b 0']);
+  expect(names(workflow.getTasksByNodeArgs('pair', { y: ['b', 'a'], x: new Set(['3', 1]) }))).toEqual([
+    '1 a 0',
+    '1 b 0',
+    '3 a 0',
+    '3 b 0',
+  ]);
+  expect(workflow.getTasksByNodeArgs('pair')).toEqual(all);
+  expect(workflow.getTasksByNodeArgs('pair', { x: 4 })).toEqual([]);
+  workflow.addTask(pairs.createTask({ x: 4, y: 'a', z: 0 }));
+  expect(names(workflow.getTasksByNodeArgs('pair', { x: 4 }))).toEqual(['4 a 0']);
+  expect(() => workflow.getTasksByNodeArgs('par')).toThrow("no tasks of a template 'par'; it has tasks of pair");
+  expect(() => workflow.getTasksByNodeArgs('pair', { z: 0 })).toThrow(
+    "'z' is no node argument of the template 'pair'; it has x, y",
+  );
 });
 
 test('workflows without arguments are each their own; empty arguments count as none', () => {
