@@ -27,9 +27,9 @@ export class Task {
   /** One more on each entry to Q, back to 0 on a reset. */
   @Int() num_attempts: number;
   @Int() max_attempts: number;
-  /** Text of a Python dict, e.g. `{'memory': 0.5}`. */
+  /** How resources grow from attempt to attempt: JSON; in rows of the Python server the text of a dict, e.g. `{'memory': 0.5}`. */
   @Varchar(1000, { nullable: true }) resource_scales: string | null;
-  /** Text of a Python list of queue names. */
+  /** Queues that are tried when the larger resources do not fit: JSON; in rows of the Python server the text of a list of names. */
   @Varchar(1000, { nullable: true }) fallback_queues: string | null;
   @Varchar(1) status: TaskStatus;
   @DateTime({ nullable: true }) status_date: string | null;

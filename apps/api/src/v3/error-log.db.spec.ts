@@ -30,19 +30,22 @@ describeOnDatabases('errors of a template', (database) => {
     ]);
   const setLog = (task_instance_id: number, stderr_log: string | null, nodename: string): Promise<number> =>
     run('UPDATE task_instance SET stderr_log = ?, nodename = ? WHERE id = ?', [stderr_log, nodename, task_instance_id]);
-  const GROUP_KEYS = {
-    error_score: null,
-    group_instance_count: null,
-    task_instance_ids: null,
-    task_ids: null,
-    sample_error: null,
-    first_error_time: null,
-    last_error_time: null,
-    cluster_id: null,
-    exception_class: null,
-    sample_task_instance_id: null,
-    hosts: null,
-  };
+  /** What tells of groups only. */
+  const GROUP_KEYS = Object.fromEntries(
+    [
+      'error_score',
+      'group_instance_count',
+      'task_instance_ids',
+      'task_ids',
+      'sample_error',
+      'first_error_time',
+      'last_error_time',
+      'cluster_id',
+      'exception_class',
+      'sample_task_instance_id',
+      'hosts',
+    ].map((key) => [key, null]),
+  );
 
   describe('of three tasks', () => {
     let made: InsertedWorkflow;

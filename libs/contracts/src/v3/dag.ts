@@ -19,7 +19,8 @@ export const bindDag = operation({
 
 /**
  * E10. Stores edges, 500 nodes at a time by today's clients; a node that stands is left alone, and a complete graph is not written
- * any more. NOT_FOUND for an unknown graph or node, before anything is written.
+ * any more, nor is what a repeat names looked at then. NOT_FOUND for an unknown graph, and for an unknown node of a graph that still
+ * takes edges, before anything is written.
  */
 export const addEdges = operation({
   protocol: 'E10',

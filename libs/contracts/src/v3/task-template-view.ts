@@ -98,7 +98,8 @@ const UsagePoint = z.object({
 
 /**
  * L3, which is C15. What the ended instances (D, Z, X, U, F, E) of a template version used, in all workflows or in those given, of all nodes or
- * of those whose arguments are given (AND over names, OR over values). A runtime of 0 and a memory of 0 or less are no figures.
+ * of those whose arguments are given (AND over names, OR over values). A runtime of 0 and a memory of 0 or less are no figures. Means and
+ * medians that are whole are JSON's `450`, where Python writes `450.0`; inside `formatted_stats` the texts are Python's, `450.0B`.
  */
 export const getResourceUsage = operation({
   protocol: 'L3',
