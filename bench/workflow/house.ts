@@ -10,6 +10,8 @@ import { createLogger, loadConfig } from '@jobmon/runtime';
 export interface HousePlace {
   readonly database_url: string;
   readonly folder: string;
+  /** Settings of its agent. */
+  readonly agent?: { readonly any_user: boolean; readonly cores: number };
 }
 
 /** What the house spent since it was asked before; memory is that of its whole life. */
@@ -50,8 +52,9 @@ function spent(): Spent {
   return since;
 }
 
-async function start({ database_url, folder }: HousePlace): Promise<void> {
-  const { config } = loadConfig({ env: { HOME: folder }, overrides: { db: { url: database_url }, http: { port: 0 } } });
+async function start({ database_url, folder, agent }: HousePlace): Promise<void> {
+  const overrides = { db: { url: database_url }, http: { port: 0 }, ...(agent && { agent }) };
+  const { config } = loadConfig({ env: { HOME: folder }, overrides });
   const log = createLogger({ service: 'local', level: config.log.level, destination: join(folder, 'house.log') });
   house = await startHouse({ config, log });
   delays.enable();
