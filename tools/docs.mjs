@@ -12,6 +12,7 @@ const PAGES = [
   ['docs/erd.md', 'libs/entities/src/erd.ts', 'erdPage'],
   ['docs/operations.md', 'tools/operations.ts', 'operationsPage'],
   ['docs/races.md', 'tools/races.ts', 'racesPage'],
+  ['docs/workflow-file.schema.json', 'libs/client/src/workflow-file/schema.ts', 'workflowFileSchemaText'],
 ];
 
 for (const [page, source, make] of PAGES) {

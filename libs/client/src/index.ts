@@ -44,3 +44,13 @@ export type { BrokenRule } from './graph';
 export { JobmonError, VERSION, type ErrorCode } from '@jobmon/contracts';
 export { Connection, isServerUnreachable, type CallOf, type ConnectionOptions, type SendOptions } from './send';
 export { findServer, loginName, profilePath, removeProfile, writeProfile, type Profile, type Server } from './profile';
+export {
+  readWorkflowFile,
+  WorkflowFile,
+  type PlannedGroup,
+  type PlannedTask,
+  type WorkflowFileOptions,
+  type WorkflowPlan,
+} from './workflow-file/workflow-file';
+export { WorkflowFileError, type Position, type Problem } from './workflow-file/problem';
+export { workflowFileSchema, workflowFileSchemaText } from './workflow-file/schema';
