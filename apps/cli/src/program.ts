@@ -4,6 +4,7 @@ import { Command, CommanderError } from 'commander';
 import { addAgentCommands } from './agent';
 import { exitCodeOf, Interrupted, sentenceOf } from './failure';
 import { printOne } from './print';
+import { addRunCommand } from './run';
 import { addServeCommand } from './serve';
 import { addSettings } from './settings';
 import { addTaskCommands } from './task';
@@ -31,6 +32,7 @@ Exit codes: 0 done, 1 error, 2 wrong usage, 3 not found, 4 not allowed, 5 no ser
 
 Examples:
   jobmon serve                      start a server for yourself
+  jobmon run flow.yaml              run the workflow that a file describes
   jobmon workflow list              what ran and what runs
   jobmon workflow watch 7           follow one to its end
   jobmon workflow errors 7 --group  what went wrong, alike errors together
@@ -43,6 +45,7 @@ The server is found by itself when you started it on this machine; else give --s
 or --profile, or set JOBMON__HTTP__SERVICE_URL (and JOBMON__HTTP__TOKEN).`,
   );
   addServeCommand(jobmon);
+  addRunCommand(jobmon);
   addWorkflowCommands(jobmon);
   addTaskCommands(jobmon);
   addAgentCommands(jobmon);
