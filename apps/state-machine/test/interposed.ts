@@ -35,6 +35,16 @@ export function waitingAt(database: Database, label: string, gate: Promise<void>
   });
 }
 
+/** After so many writes the process is gone: nothing of it reaches the database any more. */
+export function dyingAfter(database: Database, writes: number): Database {
+  let left = writes;
+  return over(database, async (options, procedure) => {
+    if (left === 0) throw new JobmonError('UNAVAILABLE', 'the process is gone');
+    left -= 1;
+    return database.write(options, procedure);
+  });
+}
+
 function over(
   database: Database,
   write: (options: WriteOptions, procedure: () => Procedure<unknown>) => Promise<unknown>,
