@@ -92,8 +92,8 @@ export function frameOf(look: Look, canvas: Canvas): string[] {
   const head = headOf(look, columns, canvas);
   const errors = look.progress === undefined ? [] : errorLines(look.progress.errors, columns, canvas);
   const room = canvas.rows - head.length;
-  // Errors keep their room down to two lines of them; templates have what is left.
-  const errors_max = Math.max(0, Math.min(errors.length, Math.max(3, room - 4)));
+  // Errors have two lines at least, and up to half of the room; templates have what is left.
+  const errors_max = Math.max(2, Math.floor((room - 3) / 2));
   const shownErrors = room >= 4 ? errors.slice(0, errors_max + 1) : [];
   const templates = templateLines(look, columns, room - (shownErrors.length > 0 ? shownErrors.length + 1 : 0) - 1, canvas);
   return [
@@ -155,12 +155,17 @@ function templateLines({ progress }: Look, columns: number, rows: number, canvas
       widest(({ name }) => name),
     ),
   );
-  const lines = rowsOf.map(({ name, counts, done, parts }) =>
-    cutPainted(
-      `  ${fit(name, name_columns)}  ${barOf(counts, bar_columns, canvas)}  ${fit(done, done_columns, 'right')}  ${parts.join(', ')}`.trimEnd(),
-      columns,
-    ),
-  );
+  const lines = rowsOf.map(({ name, counts, done, parts }) => {
+    const bar = barOf(counts, bar_columns, canvas);
+    // What does not fit any more is left out whole, the least important last.
+    return parts.reduce(
+      (line, part, nth) => {
+        const longer = `${line}${nth === 0 ? '  ' : ', '}${part}`;
+        return columnsOf(plainOf(longer)) <= columns ? longer : line;
+      },
+      cutPainted(`  ${fit(name, name_columns)}  ${bar}  ${fit(done, done_columns, 'right')}`, columns),
+    );
+  });
   const more = total - shown.length;
   return more > 0 ? [...lines, cut(`  and ${more} more task template${more === 1 ? '' : 's'}`, columns)] : lines;
 }
@@ -222,6 +227,10 @@ function paint(text: string, colour: number, { colours }: Pick<Canvas, 'colours'
 
 /** As `cut`, for a line that holds colours: those take no columns. */
 function cutPainted(line: string, columns: number): string {
-  const plain = line.replace(/\x1b\[\d+m/g, '');
+  const plain = plainOf(line);
   return columnsOf(plain) <= columns ? line : cut(plain, columns);
+}
+
+function plainOf(line: string): string {
+  return line.replace(/\x1b\[\d+m/g, '');
 }

@@ -76,10 +76,8 @@ export async function watchWorkflow(workflow_id: number, options: WatchOptions =
 
 /** Prints how a workflow ended, as data, and sets the exit code: 0 only when it is DONE. */
 export function printEnd(look: Look): void {
-  if (isForPrograms()) {
-    // Of JSON lines the last look was the last line already.
-    if (settings.output !== 'jsonl') printRecord(recordOf(look.workflow, WORKFLOW_FIELDS));
-  } else {
+  if (isForPrograms()) printRecord(recordOf(look.workflow, WORKFLOW_FIELDS));
+  else {
     const standing = standingOf(look.workflow, true);
     process.stdout.write(`${lineOf(look).replace(standing, coloured(standing, hasColours(process.stdout)))}\n`);
   }

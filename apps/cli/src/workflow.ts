@@ -304,8 +304,10 @@ async function status(ids: number[], { user, limit }: { user?: string[]; limit: 
 async function watch(workflow_id: number, { timeout }: { timeout?: number }): Promise<void> {
   // An unknown id and a server that is away are told at once.
   await ask(getWorkflow, { workflow_id });
-  const onLook = settings.output === 'jsonl' ? { onLook: printLook } : {};
-  printEnd(await watchWorkflow(workflow_id, { ...(timeout === undefined ? {} : { timeout }), ...onLook }));
+  const limit = timeout === undefined ? {} : { timeout };
+  if (settings.output !== 'jsonl') return printEnd(await watchWorkflow(workflow_id, limit));
+  const { workflow } = await watchWorkflow(workflow_id, { ...limit, onLook: printLook });
+  process.exitCode = exitOf(workflow);
 }
 
 function printLook({ workflow, progress, rate, is_final }: Parameters<typeof printEnd>[0]): void {
