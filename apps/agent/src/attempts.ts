@@ -3,7 +3,7 @@
  * reports that the server has not answered yet. Knows nothing of terms and calls: it is told what the server says.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { clearLeftovers, KILL_GRACE_MS, openCluster, type Cluster } from '@jobmon/cluster';
+import { clearLeftovers, excessOf, KILL_GRACE_MS, openCluster, type Cluster } from '@jobmon/cluster';
 import type { Assignment, AttemptReport, ClusterRoom } from '@jobmon/contracts';
 import type { Logger } from '@jobmon/runtime';
 import { FailedStarts } from './failed-starts';
@@ -124,6 +124,8 @@ export class Attempts {
       return;
     }
     this.known.set(task_instance_id, { cluster, task_id, hasEnded: false, refusals: 0, killed_because: null });
+    const excess = excessOf(assignment, cluster.size);
+    if (excess !== null) this.settings.log.warn({ task_instance_id }, `a task wants more than this agent has: ${excess}`);
     hand(cluster);
   }
 

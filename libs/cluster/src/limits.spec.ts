@@ -9,6 +9,7 @@ import { attemptsDirectory } from './attempt-folder';
 import { Bench } from './cluster.conformance';
 import { launcherKind } from './launcher';
 import { identityOf, Sessions } from './processes';
+import { excessOf } from './room';
 import { limitsOf } from './watch';
 
 const GIB = 2 ** 30;
@@ -69,6 +70,11 @@ describe('the room of a machine', () => {
     expect(of({ memory: 0.5, runtime: '60' })).toEqual({ memory_bytes: GIB / 2, runtime_seconds: 60 });
     expect(of({})).toEqual({ memory_bytes: null, runtime_seconds: null });
     expect(of({ memory: '1G', runtime: '1h' })).toEqual({ memory_bytes: null, runtime_seconds: null });
+    const excess = (resources: Assignment['requested_resources']) => excessOf(bench.assignment(1, '', asking(resources)), size);
+    expect(excess({ cores: 4, memory: 8 })).toBeNull();
+    expect(excess({ cores: 9, memory: 8.5 })).toBe(
+      'it asks for 9 cores of 4 and 8.5 GiB of memory of 8: it counts as asking for all of it, and runs alone',
+    );
   });
 });
 

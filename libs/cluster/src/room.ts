@@ -1,5 +1,6 @@
 /** The room of this machine: what attempts take of its cores and its memory, and whether another one fits beside them. */
 import { neededRoom, type Assignment, type ClusterRoom } from '@jobmon/contracts';
+import { rounded } from './exit-status';
 
 /** What one attempt takes. */
 export type Takes = Omit<ClusterRoom, 'slots'>;
@@ -8,6 +9,16 @@ export type Takes = Omit<ClusterRoom, 'slots'>;
 export function roomOf({ requested_resources }: Assignment, size: ClusterRoom): Takes {
   const { cores, memory_gib } = neededRoom(requested_resources);
   return { cores: Math.min(cores, size.cores), memory_gib: Math.min(memory_gib, size.memory_gib) };
+}
+
+/** That an attempt asks for more than there is, as a sentence for whoever owns the machine; null when it does not. */
+export function excessOf({ requested_resources }: Assignment, size: ClusterRoom): string | null {
+  const { cores, memory_gib } = neededRoom(requested_resources);
+  const beyond = [
+    ...(cores > size.cores ? [`${cores} cores of ${size.cores}`] : []),
+    ...(memory_gib > size.memory_gib ? [`${rounded(memory_gib)} GiB of memory of ${rounded(size.memory_gib)}`] : []),
+  ];
+  return beyond.length === 0 ? null : `it asks for ${beyond.join(' and ')}: it counts as asking for all of it, and runs alone`;
 }
 
 /** Fractions of GiB do not add up exactly. */

@@ -7,6 +7,7 @@
  *   takes long: at most a fiftieth of a core goes into it. What a command does between two samples is not seen: a burst may
  *   go over the limit unpunished, and one that grows by gigabytes a second is ended that much later. What a command needs for
  *   its work and never holds (address space, the page cache of files) does not count.
+ *   Measured: 0.9 % of a core for 200 running commands (400 of the machine's 740 processes), 0.7 % for 20.
  * - A task that asks for no memory or no run time is not limited in it; its use is recorded all the same.
  *
  * Address space (`ulimit -v`) is no limit here, since many programs reserve far more than they use; nor is a control group, which an agent of
