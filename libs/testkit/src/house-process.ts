@@ -65,9 +65,21 @@ export class UserFolder {
 
   /** Kills what tests left running in this folder (launchers and their commands), then removes it. */
   async remove(): Promise<void> {
-    for (const pid of processesIn(this.path)) process.kill(pid, 'SIGKILL');
-    await until('nothing runs in the folder any more', () => processesIn(this.path).length === 0);
+    await until('nothing runs in the folder any more', () => {
+      const left = processesIn(this.path);
+      for (const pid of left) killIfThere(pid);
+      return left.length === 0;
+    });
     rmSync(this.path, { recursive: true, force: true, maxRetries: 5 });
+  }
+}
+
+/** A process may end by itself between the look and the signal. */
+function killIfThere(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
   }
 }
 
