@@ -8,7 +8,7 @@ import {
   type WorkflowFile,
   type WorkflowRun,
 } from '@jobmon/client';
-import type { Command } from 'commander';
+import { InvalidArgumentError, type Command } from 'commander';
 import { Exit, Interrupted, WrongUsage } from './failure';
 import { printOne, type Fields } from './print';
 import { printPlan } from './run-plan';
@@ -22,6 +22,7 @@ interface Flags {
   resume?: true;
   args?: string;
   cluster?: string;
+  set?: Record<string, string>;
   schema?: true;
 }
 
@@ -37,6 +38,7 @@ export function addRunCommand(jobmon: Command): void {
     .option('--resume', 'go on with the workflow of the same args and tasks: what is done stays done')
     .option('--args <text>', "what tells this workflow from others, in place of the file's args")
     .option('--cluster <name>', 'run all tasks there, whatever the file says')
+    .option('--set <argument=value>', 'in place of the value under args, in all tasks that have one; may be repeated', parseValue)
     .option('--schema', 'print the JSON schema of such files, for editors')
     .addHelpText(
       'after',
@@ -54,6 +56,7 @@ jobmon workflow cancel. docs/workflow-files.md tells every key.
 Examples:
   jobmon run flow.yaml --dry-run
   jobmon run flow.yaml
+  jobmon run flow.yaml --args 2026-11 --set draws=100
   jobmon run flow.yaml --args 2026-11 --resume
   id=$(jobmon run flow.yaml --detach) && jobmon workflow watch $id
   jobmon run --schema > workflow-file.schema.json`,
@@ -61,12 +64,19 @@ Examples:
     .action(run);
 }
 
+/** `NAME=VALUE`; the value may be empty and hold anything. */
+function parseValue(text: string, former: Record<string, string> = {}): Record<string, string> {
+  const [, name, value] = /^([A-Za-z_]\w*)=([^]*)$/.exec(text) ?? [];
+  if (name === undefined || value === undefined) throw new InvalidArgumentError('It must be ARGUMENT=VALUE.');
+  return { ...former, [name]: value };
+}
+
 async function run(file: string | undefined, flags: Flags): Promise<void> {
   if (flags.schema) return void process.stdout.write(workflowFileSchemaText());
   if (file === undefined) throw new WrongUsage('name the file to run: jobmon run FILE (jobmon run --help shows one)');
   let described: WorkflowFile | undefined;
   try {
-    described = readWorkflowFile(file, { workflowArgs: flags.args, clusterName: flags.cluster });
+    described = readWorkflowFile(file, { workflowArgs: flags.args, clusterName: flags.cluster, values: flags.set });
     described.noticeTexts.forEach(tell);
     if (flags.dryRun) printPlan(described.plan());
     else await start(described, flags);
@@ -104,7 +114,9 @@ async function start(file: WorkflowFile, flags: Flags): Promise<void> {
   if (flags.detach) return printStarted(workflowId, workflowRunId);
   tell(`Workflow ${workflowId} of ${file.taskCount} tasks is the server's now. Ctrl-C leaves the watching, not the workflow.`);
   try {
-    printEnd(await watchWorkflow(workflowId));
+    const end = await watchWorkflow(workflowId);
+    printEnd(end);
+    if (end.workflow.status !== 'D') tell(nextSteps(workflowId, file));
   } catch (error) {
     throw error instanceof Interrupted ? left(workflowId) : error;
   }
@@ -139,6 +151,11 @@ async function interrupted(workflowId: number | undefined): Promise<Interrupted>
 function left(workflowId: number): Interrupted {
   const ways = [`Follow it again: jobmon workflow watch ${workflowId}`, `End it: jobmon workflow cancel ${workflowId}`];
   return new Interrupted(`Workflow ${workflowId} is the server's and goes on.\n${ways.join('\n')}`);
+}
+
+function nextSteps(workflowId: number, { workflowArgs }: WorkflowFile): string {
+  const again = workflowArgs === undefined ? '' : ', or the same command with --resume';
+  return `What went wrong: jobmon workflow errors ${workflowId}\nGo on with what is not done: jobmon workflow resume ${workflowId}${again}`;
 }
 
 /** A line that is written over on a terminal, for workflows that take their time to be written. */

@@ -135,10 +135,11 @@ tasks:
   second: {command: test -e cure && echo second >> ran, needs: first, resources: {memory: 100M}}
 `,
     );
-    expect(await jobmon('run', 'shaky.yaml')).toMatchObject({
-      code: 6,
-      stdout: expect.stringMatching(/^workflow \d+ FAILED .* 1 failed/),
-    });
+    const failed = await jobmon('run', 'shaky.yaml');
+    expect(failed).toMatchObject({ code: 6, stdout: expect.stringMatching(/^workflow \d+ FAILED .* 1 failed/) });
+    expect(failed.stderr).toMatch(
+      /Go on with what is not done: jobmon workflow resume \d+, or the same command with --resume\n$/,
+    );
     const again = await jobmon('run', 'shaky.yaml');
     expect(again).toMatchObject({ code: 1, stdout: '' });
     expect(again.stderr).toMatch(

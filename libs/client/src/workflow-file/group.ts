@@ -52,6 +52,8 @@ export interface Surroundings {
   readonly templateNames: readonly string[];
   /** Where all tasks run, whatever the file says. */
   readonly clusterName: string | undefined;
+  /** Values of arguments in place of those under `args`. */
+  readonly values: ReadonlyMap<string, string>;
   /** Told once: what one task lacks, mostly all lack. */
   readonly tellNoCluster: (key: string) => void;
   /** The cluster that a name means: the oldest clients name executors. */
@@ -111,7 +113,9 @@ export function groupOf(key: string, given: TaskGroup, around: Surroundings): Gr
   if (!areArgsRight(key, given, template, rows, around)) return undefined;
   const nameOf = namer(key, given, rows, around);
   if (nameOf === undefined) return undefined;
-  const args = new Map(Object.keys(given.args ?? {}).map((arg) => [arg, source.textOf(given.args!, arg)]));
+  const args = new Map(
+    Object.keys(given.args ?? {}).map((arg) => [arg, around.values.get(arg) ?? source.textOf(given.args!, arg)]),
+  );
   const valueOf = (row: number, name: string): string => args.get(name) ?? rows.valueOf(row, rows.args.indexOf(name));
   const attributes = Object.keys(given.attributes ?? {}).map((name) => [name, source.textOf(given.attributes!, name)] as const);
   return {

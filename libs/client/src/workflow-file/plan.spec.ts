@@ -170,6 +170,15 @@ test('args on the command line go before those of the file', () => {
   expect(fileOf(`${HEAD}tasks: {a: {command: b}}\n`).workflowArgs).toBeUndefined();
 });
 
+test('values beside the file go before those under args, in all tasks that have them; others are refused', () => {
+  const text = `${HEAD}tasks:\n  a: {command: '{n} {m}', args: {n: 1, m: 2}}\n  b: {command: 'b {n}', args: {n: 3}}\n`;
+  const values = { n: '007 {x}' };
+  expect([...fileOf(text, { values }).createWorkflow().tasks].map(({ command }) => command)).toEqual(['007 {x} 2', 'b 007 {x}']);
+  expect(() => fileOf(text, { values: { k: '1' } })).toThrow(
+    "flow.yaml:3:1: no task has an argument 'k' under 'args' that --set could replace; there are n, m",
+  );
+});
+
 test('the files that docs/workflow-files.md shows are right, and the page has every key', () => {
   const page = readFileSync(path.join(ROOT, 'docs', 'workflow-files.md'), 'utf8');
   const shown = [...page.matchAll(/```yaml\n([\s\S]*?)```/g)].map(([, text]) => text!);

@@ -51,12 +51,14 @@ export const Value = z
   .meta({ id: 'value', description: 'The value of an argument, taken as it is written: 007 stays 007.' });
 
 const MEMORY_RULE = 'memory above 0 and up to 1 PiB: a number of GiB, or text such as 512M, 1.5G or 2TiB (units B, K, M, G, T)';
+const MEMORY_PATTERN = /^\s*\d+(\.\d+)?\s*([KMGTkmgt]([iI]?[bB])?|[bB])?\s*$/;
 const Memory = z
-  .union([z.number(MEMORY_RULE), z.string(MEMORY_RULE)], MEMORY_RULE)
+  .union([z.number(MEMORY_RULE), z.string(MEMORY_RULE).regex(MEMORY_PATTERN, MEMORY_RULE)], MEMORY_RULE)
   .refine(isWithin(memoryGib, MEMORY_GIB_MAX), MEMORY_RULE);
 const RUNTIME_RULE = 'a run time above 0 and up to 10 years: a number of seconds, or text such as 90s, 10m, 1.5h or 10:00:00';
+const RUNTIME_PATTERN = /^\s*(\d+:[0-5]\d:[0-5]\d|\d+(\.\d+)?\s*[smhSMH]?)\s*$/;
 const Runtime = z
-  .union([z.number(RUNTIME_RULE), z.string(RUNTIME_RULE)], RUNTIME_RULE)
+  .union([z.number(RUNTIME_RULE), z.string(RUNTIME_RULE).regex(RUNTIME_PATTERN, RUNTIME_RULE)], RUNTIME_RULE)
   .refine(isWithin(runtimeSeconds, RUNTIME_SECONDS_MAX), RUNTIME_RULE);
 const Cores = whole(1, CORES_MAX);
 const Queue = text(NAME_CHARS_MAX);

@@ -14,7 +14,7 @@ import { check } from './check';
 import { groupOf, usedTemplate, type Group, type Surroundings, type UsedTemplate } from './group';
 import { readIncludes } from './include';
 import { needsOf, orderOf, type Need } from './needs';
-import { problemText, Problems, WorkflowFileError, type Problem } from './problem';
+import { didYouMean, problemText, Problems, WorkflowFileError, type Problem } from './problem';
 import { WorkflowDescription, X_KEY } from './schema';
 import type { Settings } from './settings';
 import { Source } from './source';
@@ -27,6 +27,8 @@ export interface WorkflowFileOptions {
   workflowArgs?: string;
   /** All tasks run there, whatever the file says. */
   clusterName?: string;
+  /** Values of arguments, in place of those under `args` of all tasks that have them. */
+  values?: Readonly<Record<string, string>>;
 }
 
 /** A group as a plan shows it. */
@@ -97,7 +99,7 @@ export class WorkflowFile {
     problems: Problems,
   ) {
     this.file = described(source, problems);
-    this.#groups = groupsOf(this.file, source, problems, options.clusterName);
+    this.#groups = groupsOf(this.file, source, problems, options);
     problems.throwIfAny();
     this.notices = problems.notices;
     this.name = this.file.name ?? (source.file === '-' ? '' : path.parse(source.file).name);
@@ -240,7 +242,7 @@ function described(source: Source, problems: Problems): WorkflowDescription {
   return { tool: '', ...Object.fromEntries(others), templates: kept('templates'), tasks: kept('tasks') } as WorkflowDescription;
 }
 
-function groupsOf(file: WorkflowDescription, source: Source, problems: Problems, clusterName: string | undefined): ReadyGroup[] {
+function groupsOf(file: WorkflowDescription, source: Source, problems: Problems, options: WorkflowFileOptions): ReadyGroup[] {
   const includes = readIncludes(source, file.include, file.tool, problems);
   const templates = new Map<string, UsedTemplate>();
   for (const [name, template] of Object.entries(file.templates ?? {})) {
@@ -248,26 +250,19 @@ function groupsOf(file: WorkflowDescription, source: Source, problems: Problems,
     if (used !== undefined) templates.set(name, used);
   }
   const names = keysOf(source.value, 'tasks');
-  const templateNames = keysOf(source.value, 'templates');
-  let isTold = Object.hasOwn(Object(source.value) as object, 'cluster');
-  const tellNoCluster = (key: string): void => {
-    const message = `task '${key}' has no cluster; write 'cluster: multiprocess' at the top of the file, or give --cluster`;
-    if (!isTold) problems.add(source.positionOf(['tasks', key], 'key'), message);
-    isTold = true;
-  };
-  const told = new Set<string>();
-  const meant = (name: string): string => {
-    const { cluster, notice } = clusterMeant(name);
-    if (notice !== undefined && !told.has(name)) problems.notice(source.positionOf(['cluster']), notice);
-    told.add(name);
-    return cluster;
-  };
-  const around: Surroundings = {
-    ...{ file, source, problems, includes, templates, templateNames, clusterName },
-    tellNoCluster,
-    clusterMeant: meant,
-  };
   if (names.length === 0 && problems.isEmpty) problems.add(source.positionOf(['tasks']), 'the workflow has no tasks');
+  const around: Surroundings = {
+    file,
+    source,
+    problems,
+    includes,
+    templates,
+    templateNames: keysOf(source.value, 'templates'),
+    clusterName: options.clusterName,
+    values: new Map(Object.entries(options.values ?? {})),
+    ...clusterTeller(source, problems),
+  };
+  tellStrayValues(around);
   const groups = Object.entries(file.tasks).flatMap(([key, given]) => groupOf(key, given, around) ?? []);
   if (!isCountRight(groups, source, problems)) return [];
   tellTwins(groups, source, problems);
@@ -276,6 +271,40 @@ function groupsOf(file: WorkflowDescription, source: Source, problems: Problems,
   const byKey = new Map(groups.map((group) => [group.key, group]));
   const order = orderOf(new Map([...needs].map(([key, all]) => [key, all.map(({ on }) => on)])));
   return order.map(({ key, level }) => ({ ...byKey.get(key)!, level, needs: needs.get(key)! }));
+}
+
+/** What is said of clusters is said once, however many tasks it is true of. */
+function clusterTeller(source: Source, problems: Problems): Pick<Surroundings, 'tellNoCluster' | 'clusterMeant'> {
+  let isTold = Object.hasOwn(Object(source.value) as object, 'cluster');
+  const told = new Set<string>();
+  return {
+    tellNoCluster: (key) => {
+      const message = `task '${key}' has no cluster; write 'cluster: multiprocess' at the top of the file, or give --cluster`;
+      if (!isTold) problems.add(source.positionOf(['tasks', key], 'key'), message);
+      isTold = true;
+    },
+    clusterMeant: (name) => {
+      const { cluster, notice } = clusterMeant(name);
+      if (notice !== undefined && !told.has(name)) problems.notice(source.positionOf(['cluster']), notice);
+      told.add(name);
+      return cluster;
+    },
+  };
+}
+
+/** Values that were given beside the file and fit nowhere in it. */
+function tellStrayValues({ file, source, problems, values }: Surroundings): void {
+  if (values.size === 0) return;
+  const args = new Set(Object.values(file.tasks).flatMap(({ args: given }) => Object.keys(given ?? {})));
+  for (const name of values.keys()) {
+    if (args.has(name)) continue;
+    const cure =
+      didYouMean(name, args) || `; ${args.size === 0 ? 'there are no args' : `there are ${[...args].slice(0, 10).join(', ')}`}`;
+    problems.add(
+      source.positionOf(['tasks'], 'key'),
+      `no task has an argument '${name}' under 'args' that --set could replace${cure}`,
+    );
+  }
 }
 
 /** All names under `tasks` or `templates`, right or wrong. */
@@ -301,7 +330,11 @@ function isCountRight(groups: readonly Group[], source: Source, problems: Proble
 /** Tasks of one template must differ in a node argument. Looked at only where that is not certain already. */
 function tellTwins(groups: readonly Group[], source: Source, problems: Problems): void {
   const users = new Map<string, Group[]>();
-  for (const group of groups) users.set(group.template.name, [...(users.get(group.template.name) ?? []), group]);
+  for (const group of groups) {
+    const others = users.get(group.template.name);
+    if (others === undefined) users.set(group.template.name, [group]);
+    else others.push(group);
+  }
   for (const all of users.values()) {
     const isCertain = all.length === 1 && all[0]!.rows.args.every((arg) => all[0]!.template.nodeArgs.includes(arg));
     if (isCertain) continue;
