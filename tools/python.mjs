@@ -42,23 +42,27 @@ function findPython() {
 }
 
 /** Installs Debian's packages when that is possible without asking; throws a sentence with the cure when not. */
-function installPackages(reason, packages) {
+async function installPackages(reason, packages) {
   const isRoot = process.getuid?.() === 0;
   const isDebian = ['/usr/bin/apt-get', '/bin/apt-get'].some((file) => existsSync(file));
   if (!isRoot || !isDebian) throw new Error(`${reason} ${CURE}`);
   console.log(`${reason} Installing the Debian packages ${packages.join(' ')}`);
   const options = { encoding: 'utf8', env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } };
-  spawnSync('apt-get', ['update', '-qq'], options);
-  const done = spawnSync('apt-get', ['install', '-y', '-qq', '--no-install-recommends', ...packages], options);
+  mkdirSync(CACHE, { recursive: true });
+  // Specs that run at one time may need it at one time, and apt refuses the second.
+  const done = await alone(path.join(CACHE, 'python-packages.lock'), () => {
+    spawnSync('apt-get', ['update', '-qq'], options);
+    return spawnSync('apt-get', ['install', '-y', '-qq', '--no-install-recommends', ...packages], options);
+  });
   if (done.status !== 0) throw new Error(`${reason} ${packages.join(' ')} could not be installed. ${CURE}`);
 }
 
 /** Makes an empty environment in `folder`. Debian keeps the part of Python that brings pip along in a package of its own. */
-function makeEmpty(python, folder) {
+async function makeEmpty(python, folder) {
   const make = (...flags) => run(python.executable, ['-m', 'venv', ...flags, folder]);
   if (make().isGood) return;
   rmSync(folder, { recursive: true, force: true });
-  installPackages('Python cannot make environments here.', ['python3-venv']);
+  await installPackages('Python cannot make environments here.', ['python3-venv']);
   const made = make();
   if (!made.isGood) throw new Error(`Python's environment could not be made: ${made.stderr.split('\n').at(-1)}`);
 }
@@ -88,7 +92,7 @@ async function alone(lock, make) {
     else await pause(200);
   }
   try {
-    return make();
+    return await make();
   } finally {
     rmSync(lock, { force: true });
   }
@@ -101,7 +105,7 @@ async function alone(lock, make) {
 export async function pythonEnvironment(lockFile = PYTHON_CLIENTS) {
   let python = findPython();
   if (python === undefined) {
-    installPackages(`No Python from ${VERSIONS[0]} to ${VERSIONS.at(-1)} was found.`, ['python3', 'python3-venv']);
+    await installPackages(`No Python from ${VERSIONS[0]} to ${VERSIONS.at(-1)} was found.`, ['python3', 'python3-venv']);
     python = findPython();
     if (python === undefined) throw new Error(`Debian's python3 is not one of ${VERSIONS.join(', ')}. ${CURE}`);
   }
@@ -111,11 +115,11 @@ export async function pythonEnvironment(lockFile = PYTHON_CLIENTS) {
   const programs = path.join(folder, 'bin');
   if (existsSync(stamp)) return programs;
   mkdirSync(CACHE, { recursive: true });
-  return alone(`${folder}.lock`, () => {
+  return alone(`${folder}.lock`, async () => {
     if (existsSync(stamp)) return programs;
     console.log(`Python ${python.version}: installing ${path.basename(lockFile)} (once; about half a minute)`);
     rmSync(folder, { recursive: true, force: true });
-    makeEmpty(python, folder);
+    await makeEmpty(python, folder);
     // The lock names every package, so nothing is resolved; older pips stumble over extras when they do.
     const flags = [
       '--no-deps',
