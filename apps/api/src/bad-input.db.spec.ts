@@ -54,6 +54,28 @@ describeOnDatabases('bad input', (database) => {
       'agent.restore': { user: 'x' },
       'agent.report': { reports: [{ task_instance_id: UNKNOWN_ID, status: 'D' }] },
       'agent.beat': { running: [] },
+      'workflow.pause': { user: 'x', reason: 'x' },
+      'workflow.drain': { user: 'x', reason: 'x' },
+      'workflow.cancel': { user: 'x', reason: 'x' },
+      'workflow.resume': {
+        user: 'x',
+        reason: 'x',
+        mode: 'hot',
+        resources: [{ task_template: 'x', times: { memory: 2 }, set: { cores: 1, cluster: 'dummy', queue: 'null.q' } }],
+        working_directory: '/x',
+        client_version: 'x',
+      },
+      'workflow.retry': {
+        user: 'x',
+        reason: 'x',
+        task_ids: [UNKNOWN_ID],
+        with_downstream: true,
+        working_directory: '/x',
+        client_version: 'x',
+      },
+      'workflow.start_over': { user: 'x', reason: 'x', keep_done: true },
+      'workflow.set_limits': { user: 'x', reason: 'x', max_concurrently_running: 1, task_templates: { x: 1 } },
+      'workflow.set_priority': { user: 'x', reason: 'x', priority: 1 },
     };
   });
   afterAll(() => served.close());
