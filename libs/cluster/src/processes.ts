@@ -46,11 +46,14 @@ export function isOfThisBoot({ start_time }: ProcessIdentity): boolean {
 
 /**
  * Seconds since a process of this boot began, by the clock that counts from the boot: it goes on while the machine is suspended and knows
- * nothing of dates that are set.
+ * nothing of dates that are set. A container may show the time since its own start there; this process's own age tells more then.
  */
 export function ageOf({ start_time }: ProcessIdentity): number {
+  const beginOf = (time: string): number => Number.parseInt(time, 10) / TICKS_PER_SECOND;
   const [uptime] = readFileSync('/proc/uptime', 'latin1').split(' ');
-  return Math.max(0, Number(uptime) - Number.parseInt(start_time, 10) / TICKS_PER_SECOND);
+  const own = identityOf(process.pid);
+  const now = Math.max(Number(uptime), own === null ? 0 : beginOf(own.start_time) + process.uptime());
+  return Math.max(0, now - beginOf(start_time));
 }
 
 /** How often the kernel of this machine has killed a process for want of memory since the boot, in containers too; 0 when it does not tell. */

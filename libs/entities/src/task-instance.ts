@@ -29,6 +29,7 @@ export class TaskInstance {
   /** Bytes, as text. */
   @Varchar(50, { nullable: true }) maxrss: string | null;
   @Varchar(50, { nullable: true }) maxpss: string | null;
+  /** Seconds on a processor, user and system together, as text. */
   @Varchar(50, { nullable: true }) cpu: string | null;
   @Varchar(50, { nullable: true }) io: string | null;
   /** Path of the output file. */
