@@ -39,17 +39,29 @@ export async function execute(database: Database, sql: string, params: readonly 
   });
 }
 
-/** An agent whose lease ends in `lease_seconds`; negative: it passed. */
+/** An agent whose lease ends in `lease_seconds`; negative: it passed. Without `cores` it has no figures, as older ones. */
 export async function insertAgent(
   database: Database,
-  agent: { readonly user?: string; readonly any_user?: boolean; readonly lease_seconds?: number } = {},
+  agent: {
+    readonly user?: string;
+    readonly any_user?: boolean;
+    readonly lease_seconds?: number;
+    readonly cores?: number;
+    readonly memory_gib?: number;
+  } = {},
 ): Promise<number> {
   const { now, nowPlusSeconds } = database.dialect;
   return execute(
     database,
-    'INSERT INTO agent (hostname, `user`, any_user, clusters, state_directory, process_id, version, registered_date, lease_until_date) ' +
-      `VALUES ('node1', ?, ?, '["sequential"]', '/tmp/agent', 1, 'test', ${now}, ${nowPlusSeconds})`,
-    [agent.user ?? 'ada', agent.any_user ? 1 : 0, agent.lease_seconds ?? 60],
+    'INSERT INTO agent (hostname, `user`, any_user, clusters, state_directory, process_id, version, registered_date, lease_until_date, cores, memory_mib) ' +
+      `VALUES ('node1', ?, ?, '["sequential"]', '/tmp/agent', 1, 'test', ${now}, ${nowPlusSeconds}, ?, ?)`,
+    [
+      agent.user ?? 'ada',
+      agent.any_user ? 1 : 0,
+      agent.lease_seconds ?? 60,
+      agent.cores ?? null,
+      agent.cores === undefined ? null : (agent.memory_gib ?? 64) * 1_024,
+    ],
   );
 }
 
