@@ -1,7 +1,7 @@
 /** An agent in a process of its own against a house without one: killed in the middle of a workflow, and another takes over. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { Connection, Tool, writeProfile } from '@jobmon/client';
@@ -107,6 +107,17 @@ it('says in one sentence why it cannot start', async () => {
   const [code] = (await once(agent, 'close')) as [number];
   expect(code).toBe(1);
   expect(said.trimEnd().split('\n')).toEqual([expect.stringMatching(/folder .*\/file can't be used .*agent\.state_directory/)]);
+});
+
+it('counts a holder of its folder on another machine as living', async () => {
+  const state = join(folder, 'shared');
+  mkdirSync(state);
+  writeFileSync(join(state, 'agent.lock'), '1 1/x some-other-host\n');
+  const agent = startAgent({ JOBMON__AGENT__STATE_DIRECTORY: state });
+  let said = '';
+  agent.stderr?.setEncoding('utf8').on('data', (text: string) => void (said += text));
+  const [code] = (await once(agent, 'close')) as [number];
+  expect([code, said]).toEqual([1, expect.stringMatching(/in use by process 1 on some-other-host: .*remove .*agent\.lock/)]);
 });
 
 /** Waits until something holds, at most 60 s. */

@@ -20,6 +20,14 @@ if (whyNot !== null) console.log(`stories on several hosts are skipped: this mac
 const witness = (rest: string): string =>
   `echo "start {n} $(hostname) $(date +%s.%N)" >>{log}; ${rest}; echo "end {n} $(hostname) $(date +%s.%N)" >>{log}`;
 
+/** Loaded into a process: it takes today for the day after the day after tomorrow. */
+const DAYS_AHEAD = `
+const Real = Date, ahead = 3 * 86_400_000;
+globalThis.Date = class extends Real {
+  constructor(...given) { given.length > 0 ? super(...given) : super(Real.now() + ahead); }
+  static now() { return Real.now() + ahead; }
+};`;
+
 interface Ran {
   readonly n: number;
   readonly host: string;
@@ -132,8 +140,12 @@ describe('agents beside a house', () => {
     60_000,
   );
 
-  it('SIGTERM drains: it takes nothing new, waits for what runs, and leaves', async () => {
-    const agent = await start('drains', ['--cores', '1']);
+  it('SIGTERM drains: it takes nothing new, waits for what runs, and leaves; that its clock is days ahead changes nothing', async () => {
+    const clock = path.join(user.path, 'clock.js');
+    writeFileSync(clock, DAYS_AHEAD);
+    const env = { NODE_OPTIONS: `--require ${clock}` };
+    const agent = await start('drains', ['--cores', '1'], { env });
+    expect(agent.log).toContain(`"time":"${new Date(Date.now() + 3 * 86_400_000).toISOString().slice(0, 10)}`);
     const run = await submit('drained', untilGo('drained'), [1, 1]);
     await until('a command runs', () => ran('drained').length === 1);
     agent.kill('SIGTERM');
@@ -142,7 +154,13 @@ describe('agents beside a house', () => {
     go('drained');
     expect(await agent.ended).toBe(0);
     expect([await viewOf(agent), statuses(run)]).toMatchObject([{ state: 'ended' }, '1 D, 1 Q']);
-    const next = await start('drains', ['--cores', '1']);
+    const [attempt] = user.rows<{ wallclock: string; is_now: number }>(
+      `SELECT wallclock, ABS(strftime('%s', status_date) - strftime('%s', 'now')) < 300 AS is_now FROM task_instance
+        WHERE workflow_run_id = ? AND status = 'D'`,
+      run.workflowRunId,
+    );
+    expect([attempt!.is_now, Number(attempt!.wallclock) < 60]).toEqual([1, true]);
+    const next = await start('drains', ['--cores', '1'], { env });
     await until('the other one is done too', () => statuses(run) === '2 D');
     expect(await next.end('SIGTERM')).toBe(0);
   }, 60_000);

@@ -131,6 +131,35 @@ it('gives agents a whole lease again when it was away itself', async () => {
   }
 });
 
+it('spares agents for a whole lease after its database was away: it could not hear them either', async () => {
+  let looksForAgents = 0;
+  let isAway = false;
+  const read = async (sql: string): Promise<never[]> => {
+    if (isAway) throw new Error('connection refused');
+    looksForAgents += Number(sql.includes('FROM agent'));
+    return [];
+  };
+  const database = { dialect: { now: 'now' }, read } as unknown as Database;
+  const context = { config: { agent: { lease_seconds: 3 } }, log, messenger: inProcessMessenger({ log }), database };
+  jest.useFakeTimers();
+  const reaper = new Reaper(context, () => performance.now());
+  try {
+    reaper.onApplicationBootstrap();
+    await jest.advanceTimersByTimeAsync(5_500);
+    expect(looksForAgents).toBe(3);
+    isAway = true;
+    await jest.advanceTimersByTimeAsync(2_000);
+    isAway = false;
+    await jest.advanceTimersByTimeAsync(2_000);
+    expect(looksForAgents).toBe(3);
+    await jest.advanceTimersByTimeAsync(2_000);
+    expect(looksForAgents).toBeGreaterThan(3);
+  } finally {
+    await reaper.beforeApplicationShutdown();
+    jest.useRealTimers();
+  }
+});
+
 it('race 54: goes on when its database or the state machine was away for longer than any try lasts', async () => {
   let looks = 0;
   let isAway = true;
