@@ -11,12 +11,12 @@ import { createLogger, loadConfig } from '@jobmon/runtime';
 import { startHouse, type House } from '../src/house';
 
 const MIB = 2 ** 20;
-/** A shell that holds 80 MB for a second and a half, longer than two looks of the watch. */
-const HOLD_80_MB = `x=$(head -c 80000000 /dev/zero | tr '\\0' x); sleep 1.5; echo \${#x}`;
+/** A shell that holds 80 MB for two seconds: four looks of the watch. */
+const HOLD_80_MB = `x=$(head -c 80000000 /dev/zero | tr '\\0' x); sleep 2; echo \${#x}`;
 
 const STORIES: Record<string, TaskOptions & { command: string }> = {
   memory: { command: HOLD_80_MB, computeResources: { memory: '64M' }, resourceScales: { memory: 2 }, maxAttempts: 3 },
-  runtime: { command: 'sleep 1.6', computeResources: { runtime: 1 }, maxAttempts: 3 },
+  runtime: { command: 'sleep 2.5', computeResources: { runtime: 1 }, resourceScales: { runtime: 9 }, maxAttempts: 3 },
   both: { command: HOLD_80_MB, computeResources: { memory: '64M', runtime: '1m' }, maxAttempts: 1 },
   unlimited: { command: HOLD_80_MB, computeResources: {}, maxAttempts: 1 },
   quick: { command: 'i=0; while [ $i -lt 100000 ]; do i=$((i + 1)); done', computeResources: { cores: 2 }, maxAttempts: 1 },
@@ -79,12 +79,12 @@ describe('resources', () => {
   it('a task over its run time is ended, classified Z, scaled, tried again, and passes', () => {
     expect(of('runtime').map(({ status, requested_resources }) => [status, requested_resources])).toEqual([
       ['Z', { runtime: 1 }],
-      ['D', { runtime: 2 }],
+      ['D', { runtime: 10 }],
     ]);
     const [first, second] = of('runtime') as [TaskInstanceView, TaskInstanceView];
     expect(first.errors[0]?.description).toMatch(/went over the run time it asked for: 1 s asked, 1(\.\d+)? s used/);
-    expect(first.wallclock_seconds).toBeLessThan(1.6);
-    expect(second.wallclock_seconds).toBeGreaterThanOrEqual(1.6);
+    expect(first.wallclock_seconds).toBeLessThan(2.5);
+    expect(second.wallclock_seconds).toBeGreaterThanOrEqual(2.5);
   });
 
   it('one that has no attempt left fails with the reason', () => {

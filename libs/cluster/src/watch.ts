@@ -21,8 +21,10 @@ import { roomOf } from './room';
 
 const LOOK_INTERVAL_MS = 250;
 const SAMPLE_INTERVAL_MS = 500;
-/** A pass over `/proc` is followed by so many times its own length without one. */
+/** A pass over `/proc` is followed by so many times its own processor time without one, */
 const REST_FACTOR = 50;
+/** and by no more than this. */
+const REST_MS_MAX = 5_000;
 const GIB = 2 ** 30;
 
 /** What an attempt may use; null: as much as it likes. */
@@ -88,9 +90,12 @@ export class Watch {
   private look(): void {
     const now_ms = performance.now();
     if (now_ms >= this.sampleDue_ms) {
+      // Not by the clock: on a busy machine a pass waits more than it works.
+      const before = process.cpuUsage();
       this.sample();
-      const took_ms = performance.now() - now_ms;
-      this.sampleDue_ms = now_ms + Math.max(SAMPLE_INTERVAL_MS, REST_FACTOR * took_ms) - LOOK_INTERVAL_MS / 2;
+      const { user, system } = process.cpuUsage(before);
+      const rest_ms = Math.min((REST_FACTOR * (user + system)) / 1_000, REST_MS_MAX);
+      this.sampleDue_ms = now_ms + Math.max(SAMPLE_INTERVAL_MS, rest_ms) - LOOK_INTERVAL_MS / 2;
     }
     for (const [task_instance_id, { limits, began_ms }] of this.watched) {
       const seconds = (now_ms - began_ms) / 1_000;
