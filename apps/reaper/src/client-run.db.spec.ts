@@ -5,16 +5,18 @@ import { describeOnDatabases, insertWorkflow, type WorkflowToInsert } from '@job
 import type { INestApplicationContext } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { pino } from 'pino';
-import { reap } from './reap';
+import { endLeft } from './left-attempts';
+import { reap, type ReaperContext } from './reap';
 
 const log = pino({ level: 'silent' });
 
 describeOnDatabases('a pass of the reaper over client runs', (database) => {
   let app: INestApplicationContext;
+  let context: ReaperContext;
   let pass: (there_ms?: number) => Promise<number>;
   beforeAll(async () => {
     const messenger = inProcessMessenger({ log });
-    const context = { config: { agent: { lease_seconds: 15 } }, log, messenger, database: database() };
+    context = { config: { agent: { lease_seconds: 15 } }, log, messenger, database: database() };
     pass = (there_ms) => reap(context, there_ms);
     app = await NestFactory.createApplicationContext(stateMachineModule({ log, messenger, database: database() }), {
       logger: false,
@@ -79,5 +81,43 @@ describeOnDatabases('a pass of the reaper over client runs', (database) => {
         .join('');
     expect([await tasks(cut.workflow_id), await tasks(done.workflow_id)]).toEqual(['GGG', 'FFF']);
     expect(await database().read('SELECT workflow_id FROM workflow_command')).toEqual([{ workflow_id: done.workflow_id }]);
+  });
+
+  it('attempts that an ended client run left behind end a day later, past their deadlines; others stay (design rule 5.10)', async () => {
+    const letters = ['Q', 'I', 'O', 'R', 'T', 'X', 'K', 'R'] as const;
+    const left = (more: WorkflowToInsert = {}) =>
+      overdue({
+        tasks: letters.length,
+        run_status: 'E',
+        workflow_status: 'F',
+        deadline_seconds: -100_000,
+        instance_status: (at) => letters[at]!,
+        task_status: (at) => ('QIO'.includes(letters[at]!) ? (letters[at] as 'Q') : letters[at] === 'X' ? 'O' : 'R'),
+        ...more,
+      });
+    const [made, young, live, ours] = [
+      await left(),
+      await left({ deadline_seconds: -60 }),
+      await left({ run_status: 'R' }),
+      await left({ driver: 'server' }),
+    ];
+    // The last one is still heard of.
+    const { now, nowPlusSeconds } = database().dialect;
+    await write(`UPDATE task_instance SET report_by_date = ${now} WHERE status IN ('O', 'R', 'T')`);
+    const heard = made.task_instance_ids.at(-1)!;
+    await write(`UPDATE task_instance SET report_by_date = ${nowPlusSeconds.replace('?', '60')} WHERE id = ${heard}`);
+    const stand = async ({ task_instance_ids }: { task_instance_ids: readonly number[] }) =>
+      (
+        await database().read<{ s: string; t: string }>(
+          `SELECT ti.status AS s, t.status AS t FROM task_instance AS ti JOIN task AS t ON t.id = ti.task_id ` +
+            `WHERE ti.id IN (${task_instance_ids.join(',')}) ORDER BY ti.id`,
+        )
+      )
+        .map(({ s, t }) => s + t)
+        .join(' ');
+    expect(await endLeft(context)).toBe(7);
+    expect(await endLeft(context)).toBe(0);
+    expect(await stand(made)).toBe('FF FF FF FF FF FF FF RR');
+    for (const other of [young, live, ours]) expect(await stand(other)).toBe('QQ II OO RR TR XO KR RR');
   });
 });

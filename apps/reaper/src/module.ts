@@ -5,9 +5,13 @@
  * that failed, since a database that is away can't take an agent's sign of life either; passes go on meanwhile, and spare the agents.
  */
 import { Module, type BeforeApplicationShutdown, type DynamicModule, type OnApplicationBootstrap } from '@nestjs/common';
+import { endLeft } from './left-attempts';
 import { reap, type ReaperContext } from './reap';
 
 export type { ReaperContext } from './reap';
+
+/** What ended runs left behind hurts nobody, so it is looked for once an hour. */
+const LEFT_INTERVAL_MS = 3_600_000;
 
 export class Reaper implements OnApplicationBootstrap, BeforeApplicationShutdown {
   private timer: NodeJS.Timeout | null = null;
@@ -15,6 +19,9 @@ export class Reaper implements OnApplicationBootstrap, BeforeApplicationShutdown
 
   /** When the last tick was, by a clock that goes on while the machine sleeps. */
   private ticked_ms = 0;
+
+  /** When what ended runs left behind was looked for last, by the same clock. */
+  private left_ms = Number.NEGATIVE_INFINITY;
 
   /** Since when the house has been there without a break, by the same clock. */
   private there_since_ms = 0;
@@ -62,9 +69,16 @@ export class Reaper implements OnApplicationBootstrap, BeforeApplicationShutdown
     await this.passing;
   }
 
+  private async lookForLeft(now_ms: number): Promise<void> {
+    if (now_ms - this.left_ms < LEFT_INTERVAL_MS) return;
+    await endLeft(this.context);
+    this.left_ms = now_ms;
+  }
+
   private pass(): void {
     const now_ms = this.clock();
     this.passing ??= reap(this.context, now_ms - this.there_since_ms, now_ms - this.failed_ms < this.lease_ms)
+      .then(() => this.lookForLeft(now_ms))
       .catch((error: unknown) => {
         this.failed_ms = this.clock();
         this.context.log.warn({ error }, 'a pass of the reaper failed; the next one does its work');

@@ -103,8 +103,9 @@ async function goOnWithCommands({ database, messenger, log }: ReaperContext): Pr
   );
   for (const { workflow_id } of silent) {
     try {
-      await send(messenger, continueCommand, { workflow_id });
-      log.warn({ workflow_id }, 'a command on a whole workflow that had been cut off was brought to its end');
+      const { is_ended } = await send(messenger, continueCommand, { workflow_id });
+      // A resume may wait for a run to end, for hours.
+      if (is_ended) log.warn({ workflow_id }, 'a command on a whole workflow that had been cut off was brought to its end');
     } catch (error) {
       log.warn({ error, workflow_id }, 'a command on a whole workflow is not at its end yet');
     }

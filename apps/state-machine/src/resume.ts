@@ -31,6 +31,7 @@ const IS_CLIENT = `COALESCE(driver, '${Driver.CLIENT}') = '${Driver.CLIENT}'`;
 
 const TERMINATE: Asker = { actor: Actor.CLIENT, reason: historyReasonOf('workflow_run.terminate_task_instances') };
 const CLEANUP: Asker = { actor: Actor.USER, reason: historyReasonOf('workflow.force_cleanup_kill_self') };
+const END_LEFT: Asker = { actor: Actor.REAPER, reason: historyReasonOf('workflow_run.end_attempts') };
 const REAP: Asker = { actor: Actor.REAPER, reason: historyReasonOf('workflow_run.reap') };
 
 interface RunRow {
@@ -228,6 +229,43 @@ export function* reapPiece(dialect: Dialect, writer: string, runId: number, areT
   if (remaining > 0) return { reply: { status: run.status, kill_self_remaining: remaining }, changed: [], isLast: true };
   const to = areTasksDone ? 'D' : 'T';
   return done(to, yield* endRuns(dialect, workflow, where, to));
+}
+
+/** What may be left in a run that has ended: its client took nobody's place, and nobody resumed the workflow. */
+const LEFT: readonly TaskInstanceStatus[] = ['Q', 'I', 'O', 'R', 'T', 'X', 'K'];
+const LEFT_BEHIND =
+  'The run of this attempt ended, nobody has resumed its workflow, and nothing was heard of the attempt past its deadline';
+
+/**
+ * A piece of `workflow_run.end_attempts`: attempts that an ended client run left behind and that are past their deadline → F, by way of K
+ * where their table has no shorter one. One that is still heard of has a deadline to come, and stays.
+ */
+export function* endLeftPiece(dialect: Dialect, writer: string, runId: number): Procedure<Stopped> {
+  const run = yield* readRun(dialect, runId);
+  const isLive = run !== undefined && (LIVE_WORKFLOW_RUN_STATUSES as readonly string[]).includes(run.status);
+  if (run === undefined || isLive || run.driver === Driver.SERVER) return { stopped: 0, isLast: true };
+  const found = yield {
+    sql:
+      `SELECT id FROM task_instance WHERE workflow_run_id = ? AND status IN (${LEFT.map((letter) => `'${letter}'`).join(',')}) ` +
+      `AND (report_by_date IS NULL OR report_by_date <= ${dialect.now}) LIMIT ${PIECE_ROWS}`,
+    params: [run.id],
+  };
+  const ids = (found.rows as { id: number }[]).map(({ id }) => id);
+  const transition = new Transition(dialect, writer);
+  yield* transition.lock(ids);
+  let stopped = 0;
+  for (const id of ids) {
+    const attempt = transition.instance(id);
+    if (attempt === undefined || !LEFT.includes(attempt.status)) continue;
+    if (attempt.status !== 'K' && !stopAttempt(transition, attempt, END_LEFT, LEFT_BEHIND)) continue;
+    if (attempt.status === 'K') {
+      if (!transition.move(attempt, 'F', END_LEFT).accepted) continue;
+      transition.addError({ task_instance_id: id, description: `${LEFT_BEHIND}.`, is_new: 1 });
+    }
+    stopped += 1;
+  }
+  yield* transition.write();
+  return { stopped, isLast: ids.length < PIECE_ROWS || stopped === 0 };
 }
 
 const runColumns = (dialect: Dialect): string =>

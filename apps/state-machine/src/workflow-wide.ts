@@ -8,6 +8,7 @@
 import {
   abortWorkflowRun,
   continueCommand,
+  endLeftAttempts,
   fixStatusInconsistency,
   forceCleanupKillSelf,
   JobmonError,
@@ -34,7 +35,7 @@ import { Lane } from './lane';
 import { outcomeOf } from './outcome';
 import { tasksToChange } from './override';
 import { reset } from './reset';
-import { cleanUpPiece, finalizeRuns, reapPiece, tellToStop, terminatePiece } from './resume';
+import { cleanUpPiece, endLeftPiece, finalizeRuns, reapPiece, tellToStop, terminatePiece } from './resume';
 import { applyRunReports, type RunChange, type RunReport } from './run-report';
 import type { StateMachineContext } from './state-machine';
 import { requestIn, stepCommand, type Step, type WorkflowCommand } from './workflow-command';
@@ -100,6 +101,7 @@ export class WorkflowWide {
     answer(terminateTaskInstances, (request) => this.terminate(request));
     answer(forceCleanupKillSelf, (request) => this.forceCleanup(request));
     answer(reapWorkflowRun, (request) => this.reap(request));
+    answer(endLeftAttempts, (request) => this.endLeftAttempts(request));
     answer(fixStatusInconsistency, (request) => fixInconsistent(this.context.database, request));
     answer(setResumeState, (request) => this.setResumeState(request));
     answer(resetWorkflow, (request) => this.resetWorkflow(request));
@@ -170,6 +172,13 @@ export class WorkflowWide {
       this.publish(reaped.changed);
       if (reaped.isLast) return reaped.reply;
     }
+  }
+
+  async endLeftAttempts({ workflow_run_id }: RequestOf<typeof endLeftAttempts>): Promise<ReplyOf<typeof endLeftAttempts>> {
+    const ended = await this.all(`run ${workflow_run_id}`, 'workflow_run.end_attempts', (dialect) =>
+      endLeftPiece(dialect, this.writer, workflow_run_id),
+    );
+    return { workflow_run_id, ended };
   }
 
   /** E18. */

@@ -36,7 +36,14 @@ import {
   startOverWorkflow,
   workflowControlled,
 } from './workflow-control';
-import { beatWorkflowRuns, moveWorkflowRun, settleWorkflowRun, submitWorkflowRun, workflowRunChanged } from './workflow-run';
+import {
+  beatWorkflowRuns,
+  endLeftAttempts,
+  moveWorkflowRun,
+  settleWorkflowRun,
+  submitWorkflowRun,
+  workflowRunChanged,
+} from './workflow-run';
 import {
   followWorkflow,
   getWorkflow,
@@ -97,6 +104,7 @@ export const OPERATIONS: readonly Operation[] = [
   submitWorkflowRun,
   moveWorkflowRun,
   settleWorkflowRun,
+  endLeftAttempts,
   beatWorkflowRuns,
 ];
 

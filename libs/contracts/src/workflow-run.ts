@@ -144,6 +144,18 @@ export const settleWorkflowRun = operation({
   reply: z.object({ workflow_run_id: z.number().int(), status: z.string() }),
 });
 
+/**
+ * Ends what an ended client run left behind: attempts that are not final and past their deadline, → F with an error-log row. The reaper asks
+ * for it a day after the run's end, when nobody has resumed the workflow. Changes nothing on a live run, or on one that the server drove.
+ */
+export const endLeftAttempts = operation({
+  name: 'workflow_run.end_attempts',
+  owner: 'state-machine',
+  summary: 'End the attempts that an ended client run left behind.',
+  request: z.object({ workflow_run_id: Id }),
+  reply: z.object({ workflow_run_id: z.number().int(), ended: z.number().int() }),
+});
+
 /** Sign of life of the driver of server runs: their deadline moves to now plus 93 s. No status changes. */
 export const beatWorkflowRuns = operation({
   name: 'workflow_run.beat',
