@@ -3,6 +3,7 @@
  * step finds what an earlier try has written, so that a bind that broke off is simply done again.
  */
 import {
+  JobmonError,
   registerEdges,
   registerTasks,
   registerWorkflow,
@@ -20,6 +21,7 @@ import {
   workflowArgsHash,
   workflowTaskHash,
   type Graph,
+  type Identity,
 } from './identity';
 import type { CallOf, Connection } from './send';
 import { keyOfTemplate } from './graph';
@@ -81,20 +83,33 @@ export async function bindWorkflow(
   for (const task of tasks) {
     if (!templates.has(task.template)) templates.set(task.template, registeredOf(task.template, await task.template.register()));
   }
-  const hashes = hashesOf(tasks, templates);
-  const registration = {
+  const definition = {
     tool_version_id: await workflow.tool.register(),
     name: workflow.name,
     description: workflow.description,
     workflow_args: workflow.workflowArgs,
     workflow_args_hash: workflowArgsHash(workflow.workflowArgs),
-    task_hash: workflowTaskHash(hashes.tasks),
-    dag_hash: dagHash(hashes.nodes, graph.downstreams),
     max_concurrently_running: workflow.maxConcurrentlyRunning,
     attributes: workflow.workflowAttributes,
   };
-  const request = { ...registration, must_be_new: mustBeNew };
-  const registered = await connection.send(registerWorkflow, request, { signal: options.signal });
+  const register = async (identity: Identity) => {
+    const hashes = hashesOf(tasks, templates, identity);
+    const [task_hash, dag_hash] = [workflowTaskHash(hashes.tasks), dagHash(hashes.nodes, graph.downstreams)];
+    const registration = { ...definition, task_hash, dag_hash };
+    const request = { ...registration, must_be_new: mustBeNew };
+    return { hashes, registration, reply: await connection.send(registerWorkflow, request, { signal: options.signal }) };
+  };
+  const {
+    hashes,
+    registration,
+    reply: registered,
+  } = await register(workflow.identity).catch((error: unknown) => {
+    if (!isTaken(error)) throw error;
+    // The same workflow, if a client that computes otherwise has bound it; else what was found first is told.
+    return register(workflow.identity === '3.3' ? '3.4' : '3.3').catch((again: unknown) => {
+      throw isTaken(again) ? error : again;
+    });
+  });
   const workflowId = registered.workflow_id;
   const nodeIds = await bindTasks(connection, workflow, workflowId, checked, templates, hashes, options);
   if (!registered.has_edges) await bindEdges(connection, workflowId, nodeIds, graph, options);
@@ -108,14 +123,26 @@ interface Hashes {
   readonly taskArgs: readonly string[];
 }
 
-function hashesOf(tasks: readonly Task[], templates: ReadonlyMap<TemplateOfTask, RegisteredTemplate>): Hashes {
+/** Whether a workflow with the same arguments has other tasks, or another graph, than those that were sent. */
+function isTaken(error: unknown): boolean {
+  const details = error instanceof JobmonError ? error.details : undefined;
+  return (details as { rule?: string } | undefined)?.rule === 'workflow_args_taken';
+}
+
+function hashesOf(
+  tasks: readonly Task[],
+  templates: ReadonlyMap<TemplateOfTask, RegisteredTemplate>,
+  identity: Identity,
+): Hashes {
+  // Before 3.4 node arguments were joined as task arguments are.
+  const hashNodeArgs = identity === '3.3' ? taskArgsHash : nodeArgsHash;
   const nodes = new BigUint64Array(tasks.length);
   const hashed = new BigUint64Array(tasks.length);
   const nodeArgs: string[] = new Array<string>(tasks.length);
   const taskArgs: string[] = new Array<string>(tasks.length);
   tasks.forEach(({ template, values }, i) => {
     const { versionId, node, task } = templates.get(template)!;
-    nodeArgs[i] = nodeArgsHash(
+    nodeArgs[i] = hashNodeArgs(
       node.ids,
       node.at.map((at) => values[at]!),
     );

@@ -1,4 +1,7 @@
 import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { isLosslessNumber, parse } from 'lossless-json';
 import {
   argMappingHash,
   dagHash,
@@ -11,6 +14,8 @@ import {
   type Graph,
 } from './identity';
 import recorded from './identity.fixture.json';
+
+type Sent = Record<string, unknown>;
 
 /** Argument ids ascending, and the values in that order. */
 function byId(values: Record<string, string | undefined>): [number[], string[]] {
@@ -52,6 +57,85 @@ describe.each(recorded.workflows)('what another client sent: $recorded', (workfl
     const tasks = BigUint64Array.from(workflow.tasks, (task) => BigInt(task.task_hash));
     expect(workflowTaskHash(tasks)).toBe(workflow.task_hash);
     expect(workflowArgsHash(workflow.workflow_args)).toBe(workflow.workflow_args_hash);
+  });
+});
+
+/**
+ * Everything that recorded clients sent when they bound a workflow, session after session, computed again from the arguments that they sent
+ * beside it: the identity of their workflows is ours.
+ */
+describe('the recordings', () => {
+  const TRAFFIC = path.join(__dirname, '../../../apps/api/test/traffic');
+  /** In the order in which they were recorded; a graph that stood already was sent in an earlier one. */
+  const SESSIONS = ['sequential-workflow', 'multiprocess-workflow', 'failing-workflow', 'resume', 'client-3.3.0-multiprocess'];
+  /** Hashes are numbers of up to 78 digits: as text. */
+  const read = (text: string): Sent => parse(text, (_, value) => (isLosslessNumber(value) ? value.value : value)) as Sent;
+  const lines = SESSIONS.flatMap((session) =>
+    readFileSync(path.join(TRAFFIC, `${session}.jsonl`), 'utf8')
+      .trimEnd()
+      .split('\n')
+      .map((line) => ({ session, ...(JSON.parse(line) as Record<'path' | 'body' | 'answer', string> & { status: number }) })),
+  );
+  const sent = (session: string, end: string): { body: Sent; answer: Sent }[] =>
+    lines
+      .filter((line) => line.session === session && line.status === 200 && line.body !== '' && line.path.endsWith(end))
+      .map(({ body, answer }) => ({ body: read(body), answer: read(answer) }));
+  const edgesOfDag = new Map(
+    SESSIONS.flatMap((session) =>
+      sent(session, '/edges').map(({ body }): [string, Sent[]] => [
+        sent(session, '/v3/dag')[0]!.answer.dag_id as string,
+        body.edges_to_add as Sent[],
+      ]),
+    ),
+  );
+
+  test.each(SESSIONS)('%s: every hash of templates, nodes, tasks, graph and workflow', (session) => {
+    for (const { body } of sent(session, '/add_version')) {
+      const names = (kind: string): string[] => body[`${kind}_args`] as string[];
+      expect(argMappingHash(names('node'), names('task'), names('op'))).toBe(body.arg_mapping_hash);
+    }
+    const [nodes, dag, workflow, bound, args] = [
+      sent(session, '/nodes'),
+      sent(session, '/v3/dag'),
+      sent(session, '/v3/workflow'),
+      sent(session, '/bind_tasks_no_args'),
+      sent(session, '/bind_task_args'),
+    ].map((all) => all[0]!);
+    // Clients before 3.4.0 joined node arguments without a separator, as task arguments are joined still.
+    const hashNodeArgs = session.startsWith('client-3.3') ? taskArgsHash : nodeArgsHash;
+    const hashOfNode = new Map<string, bigint>();
+    for (const node of nodes!.body.nodes as Sent[]) {
+      const version = node.task_template_version_id as string;
+      const hash = node.node_args_hash as string;
+      expect(hashNodeArgs(...byId(node.node_args as Record<string, string>))).toBe(hash);
+      const id = (nodes!.answer.nodes as Record<string, string>)[`${version}:${hash}`]!;
+      hashOfNode.set(id, nodeHash(hash, Number(version)));
+    }
+    const valuesOf = new Map<string, Record<string, string>>();
+    for (const [task_id, arg_id, value] of args!.body.task_args as string[][]) {
+      valuesOf.set(task_id!, { ...valuesOf.get(task_id!), [arg_id!]: value! });
+    }
+    const tasks: bigint[] = [];
+    for (const [key, [node_id, task_args_hash]] of Object.entries(bound!.body.tasks as Record<string, string[]>)) {
+      const [task_id] = (bound!.answer.tasks as Record<string, string[]>)[key]!;
+      expect(taskArgsHash(...byId(valuesOf.get(task_id!)!))).toBe(task_args_hash);
+      tasks.push(taskHash(hashOfNode.get(node_id!)!, task_args_hash!));
+      expect(tasks.at(-1)!.toString()).toBe(key);
+    }
+    expect(tasks).toHaveLength(5);
+    const ids = [...hashOfNode.keys()];
+    const edges = new Map(edgesOfDag.get(dag!.answer.dag_id as string)!.map((edge) => [edge.node_id as string, edge]));
+    const downstreams = ids.map((id) =>
+      (edges.get(id)!.downstream_node_ids as string[]).map((downstream) => ids.indexOf(downstream)),
+    );
+    expect(
+      dagHash(
+        BigUint64Array.from(ids, (id) => hashOfNode.get(id)!),
+        graphOf(downstreams),
+      ),
+    ).toBe(dag!.body.dag_hash);
+    expect(workflowTaskHash(BigUint64Array.from(tasks))).toBe(workflow!.body.task_hash);
+    expect(workflowArgsHash(workflow!.body.workflow_args as string)).toBe(workflow!.body.workflow_args_hash);
   });
 });
 

@@ -105,6 +105,40 @@ test.each(['', '{', '[]', '{"url": 1}', 'null'])('a damaged profile is refused: 
   await expect(findServer({ env })).rejects.toMatchObject({ code: 'MALFORMED', message: expect.stringContaining('damaged') });
 });
 
+describe('a configuration file', () => {
+  const configured = (text: string): NodeJS.ProcessEnv => {
+    const file = path.join(folder, 'config.yaml');
+    writeFileSync(file, text);
+    return { ...env, JOBMON__CONFIG_FILE: file, HOST: 'there', SECRET: 's' };
+  };
+
+  test('goes before the profile and behind the environment; variables are put in', async () => {
+    writeProfile(server, env);
+    const found = configured('http: {service_url: "http://${HOST}:$PORT", token: $SECRET}');
+    expect(await findServer({ env: found })).toEqual({ url: 'http://there:$PORT', token: 's' });
+    expect(await findServer({ env: { ...found, JOBMON__HTTP__SERVICE_URL: 'http://env' } })).toEqual({ url: 'http://env' });
+    for (const text of ['', 'db: {url: x}', 'http: {port: 1}', 'http:']) {
+      expect((await findServer({ env: configured(text) })).url).toBe(server.url);
+    }
+  });
+
+  test.each([
+    ['http: {service_url: [1]}', 'something else than text'],
+    ['http: {', 'is no YAML'],
+  ])('with %j is refused', async (text, sentence) => {
+    await expect(findServer({ env: configured(text) })).rejects.toMatchObject({
+      code: 'MALFORMED',
+      message: expect.stringContaining(sentence),
+    });
+  });
+
+  test('that is not there is refused', async () => {
+    await expect(findServer({ env: { ...env, JOBMON__CONFIG_FILE: '/nowhere/x.yaml' } })).rejects.toThrow(
+      'cannot be read (ENOENT)',
+    );
+  });
+});
+
 test('a house removes its own profile and leaves that of another', async () => {
   const own = writeProfile(server, env);
   const other = writeProfile({ ...server, token: 'other' }, env);

@@ -8,6 +8,7 @@ import { chmodSync, closeSync, fstatSync, mkdirSync, openSync, readFileSync, ren
 import { userInfo } from 'node:os';
 import path from 'node:path';
 import { getAlive, JobmonError } from '@jobmon/contracts';
+import { serverInFile } from './config-file';
 import { Connection, serverUnreachable } from './send';
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -74,8 +75,8 @@ export function removeProfile(profile: Profile, env: Environment = process.env):
 }
 
 /**
- * The server to speak to: the profile in `file` when one is named, else `JOBMON__HTTP__SERVICE_URL` with `JOBMON__HTTP__TOKEN`, else the
- * client profile. Throws a JobmonError with one sentence of cause and cure: nothing configured, a profile that others can read or that
+ * The server to speak to: the profile in `file` when one is named, else `JOBMON__HTTP__SERVICE_URL` with `JOBMON__HTTP__TOKEN`, else what the
+ * file that `JOBMON__CONFIG_FILE` names says, else the client profile. Throws a JobmonError with one sentence of cause and cure: nothing configured, a profile that others can read or that
  * belongs to another user, one that is damaged, or one that a house left behind. A profile that a person wrote, with `url` and `token`
  * and no process, may name a server anywhere.
  */
@@ -83,6 +84,8 @@ export async function findServer({ env = process.env, file }: { env?: Environmen
   if (file === undefined && env.JOBMON__HTTP__SERVICE_URL) {
     return { url: env.JOBMON__HTTP__SERVICE_URL, ...(env.JOBMON__HTTP__TOKEN ? { token: env.JOBMON__HTTP__TOKEN } : {}) };
   }
+  const configured = file === undefined && env.JOBMON__CONFIG_FILE ? await serverInFile(env.JOBMON__CONFIG_FILE, env) : undefined;
+  if (configured !== undefined) return configured;
   const profile = readProfile(file ?? profilePath(env));
   if (profile === undefined) {
     if (file !== undefined) throw new JobmonError('NOT_FOUND', `there is no client profile ${file}`);

@@ -353,7 +353,7 @@ export class WorkflowRun {
   async #failedTasks(signal: AbortSignal | undefined): Promise<FailedTask[]> {
     const failed: FailedTask[] = [];
     for (let after: number | null = 0; after !== null && failed.length < FAILED_TASKS_MAX;) {
-      const request = { workflow_id: this.workflowId, status: 'F' as const, after, limit: FAILED_TASKS_PAGE };
+      const request = { workflow_id: this.workflowId, status: ['F' as const], after, limit: FAILED_TASKS_PAGE };
       const page: {
         tasks: { task_id: number; name: string; command: string; num_attempts: number; error: string | null }[];
         next: number | null;

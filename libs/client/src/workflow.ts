@@ -19,6 +19,7 @@ import { bindWorkflow, type BindOptions, type BoundWorkflow, type CheckedWorkflo
 import { checkedAttributes, checkedLimit, checkedPriority, checkedText } from './bounds';
 import { Defaults, type DefaultOptions, type FileOptions } from './defaults';
 import { graphOf, templateLimits } from './graph';
+import type { Identity } from './identity';
 import { NodeIndex, type NodeArgFilter } from './node-index';
 import { loginName } from './profile';
 import { printProgress } from './progress';
@@ -47,6 +48,11 @@ export interface WorkflowOptions extends DefaultOptions {
   workflowAttributes?: Readonly<Record<string, string>>;
   /** Tasks that run at one time; no limit when absent. */
   maxConcurrentlyRunning?: number;
+  /**
+   * Whose clients are to know it again: Python's from 3.4 on, when absent, or those before. A workflow that either has bound is found in any
+   * case; this says how a new one is made.
+   */
+  identity?: Identity;
   /** From -1000 to 1000; higher comes first. What it has already, 0 at first, when absent. */
   priority?: number;
 }
@@ -90,6 +96,7 @@ export class Workflow {
   /** What its tasks take over: may be changed until it is bound. */
   readonly defaults: Defaults;
   readonly priority: number | undefined;
+  readonly identity: Identity;
   #maxConcurrentlyRunning: number;
   readonly #templateLimits = new Map<string, number>();
   readonly #tasks = new Set<Task>();
@@ -110,6 +117,7 @@ export class Workflow {
     this.workflowAttributes = checkedAttributes('the workflow', options.workflowAttributes);
     this.#maxConcurrentlyRunning = checkedLimit(options.maxConcurrentlyRunning ?? LIMIT_NONE);
     this.priority = options.priority === undefined ? undefined : checkedPriority(options.priority);
+    this.identity = options.identity ?? '3.4';
     this.defaults = new Defaults(options);
   }
 

@@ -6,6 +6,7 @@ export * from './id';
 export * from './machine';
 export * from './operation';
 export * from './operations';
+export * from './resource-bound';
 export * from './resource-usage';
 export * from './resources';
 export * from './task';

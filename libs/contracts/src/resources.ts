@@ -3,9 +3,7 @@
  * stored rows reads tolerantly, since other programs wrote rows too.
  */
 import { z } from 'zod';
-
-/** Largest figures that are taken: 100,000 cores, 1 PiB, ten years. What is larger is a slip of the unit. */
-export const RESOURCES_MAX = { cores: 100_000, memory: 1_048_576, runtime: 315_360_000 } as const;
+import { RESOURCES_MAX } from './resource-bound';
 
 const RULES = {
   cores: 'a whole number from 1 to 100000',

@@ -8,7 +8,8 @@
 import { z } from 'zod';
 import { DateText, Id, Limit } from './id';
 import { event, operation } from './operation';
-import { RESOURCES_MAX, type LimitedResource } from './resources';
+import { RESOURCES_MAX } from './resource-bound';
+import { type LimitedResource } from './resources';
 import { WorkflowStatus } from './workflow';
 
 /** Who asks, and why; both are kept in the record. */
