@@ -74,6 +74,8 @@ export interface Leased {
   readonly reply: ReplyOf<typeof leaseTaskInstances>;
   readonly changed: ChangedTasks[];
   readonly served: Served;
+  /** Whose each leased instance is: its reports take their turn by it. */
+  readonly workflows: (readonly [task_instance_id: number, workflow_id: number])[];
 }
 
 /**
@@ -91,7 +93,7 @@ export function* lease(
   mine: Set<number>,
 ): Procedure<Leased> {
   const agent = yield* lockAgent(dialect, request.agent_id);
-  const nothing: Leased = { reply: { task_instance_ids: [] }, changed: [], served };
+  const nothing: Leased = { reply: { task_instance_ids: [] }, changed: [], served, workflows: [] };
   const wanted = new Map(Object.entries(request.wanted).filter(([, room]) => room.slots > 0));
   if (agent.is_ended || agent.is_silent || wanted.size === 0) return nothing;
   if (mine.size > 0) {
@@ -108,6 +110,7 @@ export function* lease(
   const transition = new Transition(dialect, writer);
   yield* transition.lock(chosen.map(({ id }) => id));
   const leased: number[] = [];
+  const workflows: [number, number][] = [];
   for (const { id } of chosen) {
     const instance = transition.instance(id);
     if (instance === undefined || instance.status !== 'Q') continue;
@@ -115,6 +118,7 @@ export function* lease(
     if (!decision.accepted || decision.instance_to !== 'I') continue;
     instance.fields.agent_id = agent.id;
     leased.push(id);
+    workflows.push([id, instance.task.workflow_id]);
     mine.add(id);
   }
   yield* transition.write();
@@ -122,6 +126,7 @@ export function* lease(
     reply: { task_instance_ids: leased },
     changed: transition.changed(),
     served: { run_id: lastInTurn(runs, chosen) ?? served.run_id, head_starts },
+    workflows,
   };
 }
 

@@ -126,6 +126,7 @@ export class StateMachine {
         lease(dialect, writer, request, this.served, mine),
       );
       this.served = leased.served;
+      for (const [instance, workflow] of leased.workflows) this.remember(instance, workflow);
       this.publishTasks(leased.changed);
       return leased.reply;
     });
