@@ -11,7 +11,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { openDatabase, type Database } from '@jobmon/entities';
+import { openDatabase, type Database, type SqlValue } from '@jobmon/entities';
 import type { Logger } from '@jobmon/runtime';
 import { pino } from 'pino';
 import { fill, onServer } from './template';
@@ -25,6 +25,8 @@ const SILENT: Logger = pino({ level: 'silent' });
 export interface TestDatabase extends Database {
   /** As `openDatabase` takes it: another process, or a second connection, opens the same database by it. */
   readonly url: string;
+  /** One statement that writes, as a program other than the house would; answers the first id that it gave. */
+  run(sql: string, ...params: SqlValue[]): Promise<number>;
   /** Closes it, unless that was done, and removes it. */
   drop(): Promise<void>;
 }
@@ -97,7 +99,11 @@ function kind(name: DatabaseKind['name'], place: DatabaseKind['place']): Databas
           await database.close();
           await remove();
         };
-        return Object.assign(database, { url, drop });
+        const run = (sql: string, ...params: SqlValue[]): Promise<number> =>
+          database.write({ label: 'test' }, function* () {
+            return (yield { sql, params }).insert_id;
+          });
+        return Object.assign(database, { url, drop, run });
       } catch (error) {
         await remove();
         throw error;

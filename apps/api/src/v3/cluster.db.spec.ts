@@ -10,10 +10,7 @@ describeOnDatabases('clusters of the Python protocol', (database) => {
   afterAll(() => served.close());
 
   const get = (path: string) => call(served, 'GET', `/api/v3${path}?client_jobmon_version=3.6.0`);
-  const write = (sql: string, ...params: (string | number)[]) =>
-    database().write({ label: 'test' }, function* () {
-      return (yield { sql, params }).insert_id;
-    });
+  const write = (sql: string, ...params: (string | number)[]) => database().run(sql, ...params);
 
   it('E8 answers a seeded cluster, and null for a name that nobody has', async () => {
     const { status, json } = await get('/cluster/multiprocess');

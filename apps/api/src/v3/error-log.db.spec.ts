@@ -12,10 +12,7 @@ describeOnDatabases('errors of a template', (database) => {
   });
   afterAll(() => served.close());
 
-  const run = (sql: string, params: SqlValue[] = []): Promise<number> =>
-    database().write({ label: 'test' }, function* () {
-      return (yield { sql, params }).insert_id;
-    });
+  const run = (sql: string, params: SqlValue[] = []): Promise<number> => database().run(sql, ...params);
   async function get(path: string): Promise<Json> {
     const answered = await call(served, 'GET', `/api/v3/tt_error_log_viz/${path}`);
     expect([answered.status, answered.json]).toEqual([200, answered.json]);

@@ -12,10 +12,7 @@ describeOnDatabases('tasks as people read them', (database) => {
   });
   afterAll(() => served.close());
 
-  const run = (sql: string, params: SqlValue[] = []): Promise<number> =>
-    database().write({ label: 'test' }, function* () {
-      return (yield { sql, params }).insert_id;
-    });
+  const run = (sql: string, params: SqlValue[] = []): Promise<number> => database().run(sql, ...params);
   async function ask(method: string, path: string, body?: unknown): Promise<Json> {
     const answered = await call(served, method, `/api/v3${path}`, body);
     expect([answered.status, answered.json]).toEqual([200, answered.json]);
