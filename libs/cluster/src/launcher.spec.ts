@@ -1,7 +1,9 @@
 /** Both kinds of launcher do the same; only what they know of the usage differs. */
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { look, voidAttempt, writeAttempt } from './attempt-folder';
 import { Bench } from './cluster.conformance';
 import { Launcher, launcherKind, type LauncherKind } from './launcher';
@@ -11,6 +13,9 @@ const KINDS: LauncherKind[] = launcherKind() === 'perl' ? ['perl', 'shell'] : ['
 describe.each(KINDS)('a launcher that is a %s program', (kind) => {
   const folder = mkdtempSync(join(tmpdir(), 'jobmon-launcher-'));
   const bench = new Bench();
+  const disk = join(folder, 'disk');
+  mkdirSync(disk);
+  const isMounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'jobmon-test', disk]).status === 0;
   const answers: [number, number | null][] = [];
   let onAnswer: () => void = () => undefined;
   const launcher = new Launcher(
@@ -28,6 +33,7 @@ describe.each(KINDS)('a launcher that is a %s program', (kind) => {
   afterAll(() => {
     launcher.close();
     bench.close();
+    if (isMounted) spawnSync('umount', ['-l', disk]);
     rmSync(folder, { recursive: true, force: true });
   });
 
@@ -60,5 +66,24 @@ describe.each(KINDS)('a launcher that is a %s program', (kind) => {
       kind === 'perl' ? { max_rss_bytes: expect.any(Number), cpu_seconds: expect.any(Number), has_core: false } : null;
     expect(look(folder, id)).toMatchObject({ is: 'ended', exit_code, usage });
     expect(readFileSync(output.stdout, 'utf8')).toBe(out);
+  });
+
+  const why = isMounted ? '' : ': only root can mount a small disk';
+  (isMounted ? it : it.skip)(`keeps an exit status until the disk of the attempts has room for it${why}`, async () => {
+    const output = { stdout: join(folder, 'out'), stderr: join(folder, 'err') };
+    const command = `head -c 5000000 /dev/zero >${disk}/ballast; exit 3`;
+    await writeAttempt(disk, bench.assignment(8, command), output);
+    let tell: (answer: unknown) => void = () => undefined;
+    const told = new Promise((resolve) => (tell = resolve));
+    const events = { onAnswer: (_: Launcher, id: number, code: number | null) => tell([id, code]), onGone: () => tell('gone') };
+    const small = new Launcher(disk, 2, events, kind);
+    small.run(8);
+    const bound_ms = performance.now() + 10_000;
+    while (!existsSync(join(disk, '8', 'exit')) && performance.now() < bound_ms) await pause(20);
+    expect(look(disk, 8)).toMatchObject({ is: 'running' });
+    rmSync(join(disk, 'ballast'));
+    expect(await told).toEqual([8, 3]);
+    expect(look(disk, 8)).toMatchObject({ is: 'ended', exit_code: 3 });
+    small.close();
   });
 });

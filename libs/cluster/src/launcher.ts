@@ -27,7 +27,8 @@ import { BOOT } from './processes';
  * - Who runs a command is decided inside the command's own process (`attempt-folder.ts`, the claim); here it only shows in
  *   the waiter's id of `started`.
  * - What a command leaves behind in its process group ends with it (SIGTERM unless a signal ended the command; SIGKILL
- *   after 10 s): a retry must not run beside the remains of the attempt before it. A process that only waits to be reaped is none.
+ *   after 10 s): a retry must not run beside the remains of the attempt before it. A process that only waits to be reaped is none,
+ *   but for a shell, which can't tell it from a living one and waits its 10 s.
  * - The exit status goes to the file first and is retried for ten minutes while the disk is full; the line to the agent is
  *   a hint. SIGPIPE is ignored only while no command runs, since commands would inherit that.
  * - End of input: the agent is gone. The command that runs is waited for, requests that are in the pipe are done, then it ends.
