@@ -1,7 +1,9 @@
 import {
   leaseTaskInstances,
+  pauseWorkflow,
   queueTasks,
   reportAttempt,
+  resumeWorkflow,
   type Assignment,
   type AttemptReport,
   type TaskStatus,
@@ -155,6 +157,11 @@ describeOnDatabases('the scheduler', (database) => {
   const insert = (wanted: WorkflowToInsert): Promise<InsertedWorkflow> =>
     insertWorkflow(database(), { user: 'ada', run_status: 'B', workflow_status: 'Q', ...wanted });
 
+  const write = (sql: string): Promise<void> =>
+    database().write({ label: 'test' }, function* () {
+      yield { sql };
+    });
+
   beforeEach(async () => {
     bench = await Bench.open(database());
   });
@@ -285,6 +292,45 @@ describeOnDatabases('the scheduler', (database) => {
     // A run's row a look, and its row a beat.
     expect(rows_read - before.rows_read).toBeLessThanOrEqual(60 + 2);
     expect(rows_written - before.rows_written).toBeLessThanOrEqual(2);
+  });
+
+  it('queues nothing of a paused run, and goes on when the pause is lifted', async () => {
+    const workflow = await insert({ tasks: 3 });
+    await bench.seconds(1);
+    expect(await bench.taskStatuses(workflow)).toBe('QQQ');
+    const asked = { workflow_id: workflow.workflow_id, user: 'ada', reason: '' };
+    await send(bench.messenger, pauseWorkflow, asked);
+    expect(await bench.work(() => 'D')).toBe(0);
+    await send(bench.messenger, resumeWorkflow, { ...asked, mode: 'hot', resources: [], client_version: '' });
+    expect(await bench.work(() => 'U')).toBe(3);
+    await send(bench.messenger, pauseWorkflow, asked);
+    await bench.seconds(20);
+    expect(await bench.taskStatuses(workflow)).toBe('GGG');
+    await send(bench.messenger, resumeWorkflow, { ...asked, mode: 'hot', resources: [], client_version: '' });
+    await bench.seconds(1);
+    expect(await bench.taskStatuses(workflow)).toBe('QQQ');
+    expect(await bench.workToEnd(workflow)).toBe('D');
+  });
+
+  it('brings a run that was told to stop to its end, and then the resume that waits for it', async () => {
+    const workflow = await insert({ tasks: 2, run_status: 'H', instance_status: (at) => (at === 0 ? 'Q' : 'R'), agent_id: 1 });
+    await bench.seconds(1);
+    expect([await bench.taskStatuses(workflow), await bench.runStatus(workflow)]).toEqual(['GQ', 'H']);
+    const asked = { workflow_id: workflow.workflow_id, user: 'ada', reason: '', client_version: '' };
+    const waiting = await send(bench.messenger, resumeWorkflow, { ...asked, mode: 'hot', resources: [] });
+    expect(waiting).toMatchObject({ workflow_run_id: workflow.workflow_run_id, is_pending: true });
+    await write("UPDATE workflow_command SET moved_date = '2001-01-01 00:00:00'");
+    await bench.seconds(2);
+    expect(await bench.runStatus(workflow)).toBe('H');
+    await write(`UPDATE task_instance SET status = 'E' WHERE id = ${workflow.task_instance_ids[1]}`);
+    await write(`UPDATE task SET status = 'F' WHERE id = ${workflow.task_ids[1]}`);
+    await bench.seconds(3);
+    const runs = await database().read<{ status: string }>('SELECT status FROM workflow_run WHERE workflow_id = ? ORDER BY id', [
+      workflow.workflow_id,
+    ]);
+    expect(runs.map(({ status }) => status)).toEqual(['T', 'R']);
+    expect(await bench.taskStatuses(workflow)).toBe('QQ');
+    expect(await database().read('SELECT * FROM workflow_command')).toEqual([]);
   });
 
   it('reads a graph in pages', async () => {

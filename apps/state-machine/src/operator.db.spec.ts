@@ -225,6 +225,11 @@ describeOnDatabases('people and workflows', (database) => {
   test('the server takes over a live client run: told to stop, waited for, then linked when its attempts have ended too', async () => {
     const made = await live({ driver: 'client', instance_status: 'R', task_status: 'R', tasks: 2 });
     const { operator, machine, wide } = startOperator(database());
+    await execute(
+      database(),
+      `UPDATE task_instance SET report_by_date = ${database().dialect.nowPlusSeconds} WHERE task_id IN (?, ?)`,
+      [60, ...made.task_ids],
+    );
     await refused(operator.pause(who(made)), 'CONFLICT', /run by a client .* take it over/);
     const reply = await operator.resume({ ...who(made), ...terms, working_directory: '/home/bo' });
     expect(reply).toMatchObject({ workflow_run_status: 'C', is_pending: true });
@@ -243,6 +248,46 @@ describeOnDatabases('people and workflows', (database) => {
     expect(await wide.continueCommand(made.workflow_id)).toEqual({ is_ended: true });
     expect(await letters(database(), made.workflow_id)).toEqual(['Q', 'T', 'B']);
     expect(await tasksAt(database(), made.workflow_id)).toEqual({ G0: 2 });
+  });
+
+  test('a cold resume of what a client left behind kills it first, and gives up waiting when its deadline has passed', async () => {
+    const made = await live({
+      driver: 'client',
+      run_status: 'E',
+      workflow_status: 'F',
+      instance_status: 'R',
+      task_status: 'R',
+      tasks: 2,
+    });
+    const deadline = (seconds: number) =>
+      execute(database(), `UPDATE task_instance SET report_by_date = ${database().dialect.nowPlusSeconds} WHERE id = ?`, [
+        seconds,
+        made.task_instance_ids[1]!,
+      ]);
+    await deadline(60);
+    const { operator, wide } = startOperator(database());
+    expect(await operator.resume({ ...who(made), ...terms })).toMatchObject({ workflow_status: 'F', is_pending: true });
+    expect(await attempts(made)).toBe('KK');
+    // The first has no deadline to come, the second one may be heard of yet.
+    expect(await wide.continueCommand(made.workflow_id)).toEqual({ is_ended: false });
+    expect(await attempts(made)).toBe('FK');
+    await deadline(-1);
+    expect(await wide.continueCommand(made.workflow_id)).toEqual({ is_ended: true });
+    expect(await attempts(made)).toBe('FF');
+    expect(await letters(database(), made.workflow_id)).toEqual(['Q', 'E', 'B']);
+    expect(await tasksAt(database(), made.workflow_id)).toEqual({ G0: 2 });
+  });
+
+  test('a hot resume of what a client left behind leaves what runs to its worker, and links beside it', async () => {
+    const made = await live({ driver: 'client', run_status: 'E', workflow_status: 'F' });
+    const { operator, wide } = startOperator(database());
+    expect(await operator.resume({ ...who(made), ...terms, mode: 'hot' })).toMatchObject({ is_pending: true });
+    // Taken and launched ones are ordered to stop; R stays, and with it its task.
+    expect(await attempts(made)).toBe('FFKRK');
+    expect(await tasksAt(database(), made.workflow_id)).toEqual({ G0: 4, R1: 1 });
+    expect(await wide.continueCommand(made.workflow_id)).toEqual({ is_ended: true });
+    expect(await attempts(made)).toBe('FFFRF');
+    expect(await letters(database(), made.workflow_id)).toEqual(['Q', 'E', 'B']);
   });
 
   test('a Python client takes over from the server by set_resume, which is recorded; then it may link', async () => {
@@ -391,7 +436,7 @@ describeOnDatabases('people and workflows', (database) => {
     await refused(asked[verb](), 'CONFLICT', words);
     expect([await letters(database(), made.workflow_id), await tasksAt(database(), made.workflow_id)]).toEqual(before);
     expect(await verbs(database(), made.workflow_id)).toEqual([]);
-    expect(await database().read('SELECT * FROM workflow_command')).toEqual([]);
+    expect(await database().read('SELECT * FROM workflow_command WHERE workflow_id = ?', [made.workflow_id])).toEqual([]);
   });
 
   test('a workflow bound by a Python client is resumed natively when its tasks have resources, else the cure is named', async () => {

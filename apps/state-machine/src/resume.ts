@@ -118,6 +118,20 @@ export function* cleanUpPiece(dialect: Dialect, writer: string, workflowId: numb
   return { stopped, isLast: ids.length < PIECE_ROWS || stopped === 0 };
 }
 
+/**
+ * Ends attempts of client runs of a workflow that were ordered to stop and gave no sign of life past their deadline: what a resume waits
+ * for. At most 1,000; the next step of the resume ends the rest.
+ */
+export function* endSilentKilled(dialect: Dialect, writer: string, workflowId: number): Procedure<void> {
+  const killed = instancesByStatus('killed', 'ti.id', ['K'], {
+    sql: `wr.workflow_id = ? AND ${IS_CLIENT} AND COALESCE(ti.report_by_date, ti.status_date, ${dialect.now}) <= ${dialect.now}`,
+    params: [workflowId],
+  });
+  const found = yield { sql: `SELECT id FROM ${killed.sql} LIMIT ${PIECE_ROWS}`, params: killed.params };
+  const ids = (found.rows as { id: number }[]).map(({ id }) => id);
+  if (ids.length > 0) yield* endKilled(dialect, writer, ids, REAP, KILLED_OVERDUE);
+}
+
 function* endKilled(dialect: Dialect, writer: string, ids: readonly number[], asker: Asker, why: string): Procedure<number> {
   const transition = new Transition(dialect, writer);
   yield* transition.lock(ids);

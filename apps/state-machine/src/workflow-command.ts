@@ -33,7 +33,7 @@ import {
   type LockedWorkflow,
 } from './reset';
 import { changeResources, findChanges } from './resource-change';
-import { finalizeOverdueRuns } from './resume';
+import { endSilentKilled, finalizeOverdueRuns } from './resume';
 import type { RunChange } from './run-report';
 import { hasUnended, linkSuccessor, meetRun, modeOf, resumeEvent } from './successor';
 import { guarded, Transition, type Asker, type ChangedTasks, type LockedTask } from './transition';
@@ -159,6 +159,7 @@ export function* stepCommand(dialect: Dialect, writer: string, command: Workflow
     return step({ progress, is_changed, retried });
   }
   const isLinking = linksRun(command) && live === undefined && !isIdle;
+  if (isLinking && row !== undefined) yield* endSilentKilled(dialect, writer, workflow.id);
   if (isLinking && (yield* hasUnended(workflow.id, modeOf(command)))) {
     if (row === undefined || next.ids.length > 0) yield* storeCommand(dialect, command, progress);
     return step({ progress, is_changed, is_waiting: true });
