@@ -102,12 +102,15 @@ async function start(file: WorkflowFile, flags: Flags): Promise<void> {
   try {
     submitted = await submit(workflow, flags);
   } catch (error) {
-    const standing = existing(error);
+    if (ruleOf(error) === 'workflow_args_taken') throw otherTasks(error as JobmonError);
+    const standing = standingOf(error, workflow);
     if (standing === undefined) throw error;
-    const { workflow_id, status } = await ask(getWorkflow, { workflow_id: standing });
-    // There is nothing left to do, which is what was asked for.
-    if (flags.resume && status === 'D')
+    const { workflow_id, status } = await ask(getWorkflow, { workflow_id: standing.workflow_id });
+    if (flags.resume && status === 'D') {
+      // There is nothing left to do, which is what was asked for.
       return flags.detach ? printStarted(workflow_id, null) : printEnd(await watchWorkflow(workflow_id));
+    }
+    if (!standing.is_refused_as_known) throw error;
     throw status === 'D' ? alreadyDone(workflow_id) : notAsked(workflow_id, status === 'R');
   }
   const { workflowId, workflowRunId } = submitted;
@@ -174,11 +177,23 @@ function boundOn(stream: NodeJS.WriteStream): { show: (bound: { tasks: number; o
   };
 }
 
-/** The id of the workflow that is there already, when that is what an error says. */
-function existing(error: unknown): number | undefined {
+/** Which workflow a CONFLICT is about, and whether it is refused because it is there already. */
+function standingOf(error: unknown, workflow: Workflow): { workflow_id: number; is_refused_as_known: boolean } | undefined {
   if (!(error instanceof JobmonError) || error.code !== 'CONFLICT') return undefined;
   const { rule, workflow_id } = (error.details ?? {}) as { rule?: string; workflow_id?: number };
-  return rule === 'workflow_exists' ? workflow_id : undefined;
+  if (rule === 'workflow_exists' && workflow_id !== undefined) return { workflow_id, is_refused_as_known: true };
+  // Its last task may have ended between two calls of a resume.
+  return workflow.workflowId === undefined ? undefined : { workflow_id: workflow.workflowId, is_refused_as_known: false };
+}
+
+function ruleOf(error: unknown): unknown {
+  return error instanceof JobmonError ? (error.details as { rule?: unknown } | undefined)?.rule : undefined;
+}
+
+function otherTasks({ details }: JobmonError): JobmonError {
+  const { workflow_id } = details as { workflow_id: number };
+  const cure = 'give other --args, or make the file what it was';
+  return new JobmonError('CONFLICT', `workflow ${workflow_id} has the same args and other tasks: ${cure}`, details);
 }
 
 function alreadyDone(workflow_id: number): JobmonError {

@@ -171,7 +171,10 @@ tasks:
     expect(read('ran')).toBe('first\nsecond\nfirst\nsecond\n');
     const changed = read('shaky.yaml').replace('second:', 'third: {command: x}\n  second:');
     write('shaky.yaml', changed);
-    expect(await jobmon('run', 'shaky.yaml', '--resume')).toMatchObject({ code: 1, stderr: expect.stringContaining('other') });
+    expect(await jobmon('run', 'shaky.yaml', '--resume')).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('has the same args and other tasks: give other --args'),
+    });
     write('no-args.yaml', `${HEAD}tasks: {a: {command: b}}\n`);
     expect(await jobmon('run', 'no-args.yaml', '--resume')).toMatchObject({
       code: 1,
@@ -220,7 +223,7 @@ tasks:
     write('lost.yaml', `${HEAD}tasks:\n  near: {command: a}\n  far: {command: b, cluster: slrum}\n`);
     const lost = await jobmon('run', 'lost.yaml');
     expect(lost).toMatchObject({ code: 1, stdout: '' });
-    expect(lost.stderr).toMatch(/^lost.yaml:5:3: there is no cluster 'slrum' /);
+    expect(lost.stderr).toMatch(/^lost.yaml:5:30: there is no cluster 'slrum' /);
     expect(await jobmon('run', 'lost.yaml', '--cluster', 'dummy')).toMatchObject({ code: 0 });
     expect(workflows()).toBe(before + 1);
     expect(existsSync(path.join(folder, 'near'))).toBe(false);

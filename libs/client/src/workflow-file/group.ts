@@ -37,7 +37,6 @@ export interface Group {
   nameOf(row: number): string;
   /** The value of a placeholder in a row. */
   valueOf(row: number, name: string): string;
-  commandOf(row: number): string;
 }
 
 /** What all groups of a file are checked against. */
@@ -126,7 +125,6 @@ export function groupOf(key: string, given: TaskGroup, around: Surroundings): Gr
     attributes: Object.fromEntries(attributes),
     nameOf: (row) => nameOf((name) => valueOf(row, name)),
     valueOf,
-    commandOf: (row) => fillCommandTemplate(template.parsed, (name) => valueOf(row, name)),
   };
 }
 

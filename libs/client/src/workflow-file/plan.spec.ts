@@ -139,6 +139,21 @@ tasks:
   expect(settings(fileOf(text, { clusterName: 'slurm' })).fit).toEqual(['slurm', null, { memory: 8, cores: 2 }, 2]);
 });
 
+test('scales and fallback queues as they are sent: nearer ones by entries, text as figures, half as much again beneath', () => {
+  const file =
+    fileOf(`${HEAD}defaults: {scales: {memory: 1, dummy: {runtime: 0}}, fallback_queues: [a.q, b.q], resources: {memory: 1G, cores: 1}}
+tasks:
+  a: {command: a}
+  b: {command: b, scales: {memory: [2G, 4096M], cores: [2]}, fallback_queues: [], max_attempts: 4}
+  c: {command: c, scales: {dummy: {runtime: [1h, '02:00:00']}}}
+`);
+  expect(file.plan().groups.map(({ scales, fallback_queues }) => [scales, fallback_queues])).toEqual([
+    [{ memory: 1, runtime: 0 }, ['a.q', 'b.q']],
+    [{ memory: [2, 4], runtime: 0, cores: [2] }, []],
+    [{ memory: 1, runtime: [3_600, 7_200] }, ['a.q', 'b.q']],
+  ]);
+});
+
 test('anchors, merge keys and keys that begin with x- are for people to save words', () => {
   const file = fileOf(`x-small: &small {cores: 1, memory: 1G}
 x-list: &years [1990, 01995]

@@ -110,8 +110,13 @@ const MaxAttempts = whole(1, ATTEMPTS_MAX).meta({
 });
 const Limit = whole(1, 2_147_483_647);
 const FALLBACK_RULE = 'a list of queues';
+const ATTRIBUTE_RULE = `text of at most ${NAME_CHARS_MAX} characters, a number, true or false`;
+const Attribute = z.union(
+  [z.string(ATTRIBUTE_RULE).max(NAME_CHARS_MAX, ATTRIBUTE_RULE), z.number(ATTRIBUTE_RULE), z.boolean(ATTRIBUTE_RULE)],
+  ATTRIBUTE_RULE,
+);
 const Attributes = z
-  .record(text(NAME_CHARS_MAX), Value, 'a map of names and values')
+  .record(text(NAME_CHARS_MAX), Attribute, 'a map of names and values')
   .meta({ description: 'Names and values that are kept with it.' });
 
 /** Keys that defaults, templates and tasks share; a nearer one replaces single entries. */

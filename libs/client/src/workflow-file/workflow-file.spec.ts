@@ -194,7 +194,7 @@ describe('keys and values', () => {
         'flow.yaml:1:7: expected text of 1 to 255 characters, found 5; put it in quotes',
         'flow.yaml:2:7: expected text of 1 to 255 characters, found a list',
         'flow.yaml:3:1: expected text, a number, true or false; text has at most 2048 characters, found nothing',
-        'flow.yaml:4:17: expected text, a number, true or false; text has at most 2048 characters, found an empty map',
+        'flow.yaml:4:17: expected text of at most 255 characters, a number, true or false, found an empty map',
         'flow.yaml:5:10: expected text of 1 to 255 characters, found true; put it in quotes',
         'flow.yaml:6:8: expected a whole number from 1 to 2147483647, found 0',
         'flow.yaml:7:11: expected a whole number from -1000 to 1000, found 2000',
