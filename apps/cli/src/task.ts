@@ -16,12 +16,15 @@ import {
 import { InvalidArgumentError, type Command } from 'commander';
 import { printFields, printList, printOne, type Column, type Fields } from './print';
 import { ask, gather, parseCount, parseId, parseWords } from './server';
-import { isForPrograms, tell } from './settings';
+import { isForPrograms, tell, widthOf } from './settings';
 import { addLogCommand } from './task-log';
-import { bytesText, durationText, oneLine } from './text';
+import { bytesText, durationText, oneLine, wrapped } from './text';
 
 /** Tasks of one answer of the api. */
 export const TASKS_PAGE_MAX = 1_000;
+
+/** Sentences are broken here at the latest. */
+const PROSE_COLUMNS_MAX = 100;
 
 /** The words for `--status`. */
 export const TASK_STATUS_WORDS = `${Object.values(taskMachine.states)
@@ -217,7 +220,8 @@ async function why(task_id: number): Promise<void> {
   const rows = reasons.map((reason) => ({ ...reason, task_id, status }));
   if (isForPrograms()) return printList(rows, REASON_FIELDS, []);
   process.stdout.write(`task ${task_id} ${oneLine(name)} of workflow ${workflow_id} is ${taskLabel(status)}:\n`);
-  for (const { message } of reasons) process.stdout.write(`- ${oneLine(message)}\n`);
+  const columns = Math.min(PROSE_COLUMNS_MAX, widthOf(process.stdout));
+  for (const { message } of reasons) process.stdout.write(`${wrapped(`- ${oneLine(message)}`, columns, '  ').join('\n')}\n`);
 }
 
 /** An attempt by its number, the first is 1, or the latest. Throws NOT_FOUND. */

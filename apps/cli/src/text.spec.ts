@@ -1,4 +1,4 @@
-import { bytesText, columnsOf, cut, durationText, fit, grouped, oneLine } from './text';
+import { bytesText, columnsOf, cut, durationText, fit, grouped, oneLine, wrapped } from './text';
 
 test.each([
   ['abc', 3],
@@ -28,6 +28,12 @@ test.each([
   ['\ud800', '\\ud800'],
   ['a\u200bb', 'a\\u200bb'],
 ])('%j is shown as %j', (text, shown) => expect(oneLine(text)).toBe(shown));
+
+test('prose is broken at blanks', () => {
+  expect(wrapped('- one two three', 9, '  ')).toEqual(['- one two', '  three']);
+  expect(wrapped('averyveryverylongword b', 5)).toEqual(['averyveryverylongword', 'b']);
+  expect(wrapped('', 5)).toEqual(['']);
+});
 
 test('figures for people', () => {
   expect([grouped(0), grouped(999), grouped(1_000), grouped(1_234_567)]).toEqual(['0', '999', '1,000', '1,234,567']);

@@ -50,6 +50,17 @@ export function fit(text: string, columns: number, align: 'left' | 'right' = 'le
   return align === 'right' ? blanks + shown : shown + blanks;
 }
 
+/** Prose in lines of at most so many columns, broken at blanks; all but the first begin with `indent`. */
+export function wrapped(text: string, columns: number, indent = ''): string[] {
+  const lines: string[] = [];
+  for (const word of text.split(' ')) {
+    const line = lines.at(-1);
+    if (line !== undefined && columnsOf(line) + 1 + columnsOf(word) <= columns) lines[lines.length - 1] = `${line} ${word}`;
+    else lines.push(line === undefined ? word : indent + word);
+  }
+  return lines;
+}
+
 /** `1,234,567`. */
 export function grouped(number: number): string {
   return String(Math.round(number)).replace(/\B(?=(\d{3})+$)/g, ',');

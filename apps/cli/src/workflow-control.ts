@@ -104,8 +104,8 @@ export function addControlCommands(workflow: Command): void {
     )
     .action(limit);
   verb('priority', 'Set which workflows come first: 0 is usual, higher goes first.')
-    .argument('<priority>', `from -${PRIORITY_MAX} to ${PRIORITY_MAX}; a negative one behind --`, parsePriority)
-    .addHelpText('after', '\nExamples:\n  jobmon workflow priority 7 10\n  jobmon workflow priority 7 -- -5')
+    .argument('<priority>', `from -${PRIORITY_MAX} to ${PRIORITY_MAX}`, parsePriority)
+    .addHelpText('after', '\nExamples:\n  jobmon workflow priority 7 10\n  jobmon workflow priority 7 -5')
     .action(priority);
 }
 

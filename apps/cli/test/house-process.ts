@@ -72,11 +72,26 @@ export class HouseProcess {
     return run(process.execPath, [MAIN, ...args], this.env);
   }
 
-  /** `jobmon … -o json`, its data. */
-  async records<T>(...args: string[]): Promise<T> {
-    const { code, stdout, stderr } = await this.jobmon(...args, '-o', 'json');
-    if (code !== 0) throw new Error(`jobmon ${args.join(' ')} ended with ${code}: ${stderr}`);
-    return JSON.parse(stdout) as T;
+  /** As `jobmon`, still running: what it has said so far can be looked at, and a signal sent. */
+  jobmonInBackground(...args: string[]): {
+    readonly stderr: string;
+    kill(signal: NodeJS.Signals): void;
+    finished: Promise<Finished>;
+  } {
+    const child = spawn(process.execPath, [MAIN, ...args], { env: this.env, cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'] });
+    const so_far: Finished = { code: null, stdout: '', stderr: '' };
+    child.stdout.setEncoding('utf8').on('data', (text: string) => (so_far.stdout += text));
+    child.stderr.setEncoding('utf8').on('data', (text: string) => (so_far.stderr += text));
+    const finished = new Promise<Finished>((resolve, reject) =>
+      child.on('error', reject).on('close', (code) => resolve({ ...so_far, code })),
+    );
+    return {
+      get stderr() {
+        return so_far.stderr;
+      },
+      kill: (signal) => void child.kill(signal),
+      finished,
+    };
   }
 
   /** Ctrl-C; answers the exit code. */
