@@ -448,6 +448,14 @@ it('drains by itself when nothing is queued for it, at once', async () => {
   expect(api.hasLeft && api.isDraining).toBe(true);
 });
 
+it('leaves when it is told to go before any server was there', async () => {
+  api.fault = () => 'away';
+  const left = new Promise<void>((onLeft) => startAgent({ onLeft }));
+  await api.until(() => api.calls.length > 0);
+  agents[0]!.drain('SIGTERM');
+  await left;
+});
+
 it('asks again when it has more room than its open call said', async () => {
   startAgent({ cores: 2, clusters: { multiprocess: 'multiprocess' } });
   api.queue(attempt(1, 'while [ ! -e go ]; do sleep 0.05; done'));

@@ -216,6 +216,12 @@ export class Agent {
           this.settings.onRefused(error);
           return null;
         }
+        if (this.isLeaving && this.attempts.isEmpty && this.settings.onLeft !== undefined) {
+          // Nothing is left that the server would have to hear.
+          this.isOver = true;
+          this.settings.onLeft();
+          return null;
+        }
         // Said once and then every minute or so: in a house the api starts beside the agent.
         if (tried % 12 === 2) {
           log.warn({ error: error.message }, 'the server does not take the agent yet; it goes on asking');

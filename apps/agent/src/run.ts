@@ -62,7 +62,7 @@ export async function runAgent(
     const { code, message } = JobmonError.from(thrown);
     if (code !== 'UNAVAILABLE') throw thrown;
     log.warn(`${message}; the agent waits for it`);
-    if (process.stderr.isTTY) say(`${message}; the agent waits for it.`);
+    say(`${message}; the agent waits for it.`);
   });
   const clusters = await typesOf(flags.clusters ?? CLUSTER_TYPES, findApi, log);
   const { cores, memory_gib, any_user, state_directory } = config.agent;
@@ -78,7 +78,7 @@ export async function runAgent(
       hostname: hostname(),
       version: VERSION,
       log,
-      say: process.stderr.isTTY ? say : undefined,
+      say,
       onRefused: (error) => end(() => reject(error)),
       onLeft: () => end(() => resolve(EXIT_LEFT)),
     });

@@ -32,6 +32,8 @@ import { News } from './workflow-view';
 
 /** A long poll looks this often without being told anything: a lost event costs time only. */
 const LOOK_INTERVAL_MS = 1_000;
+/** Orders are rare, and each is told of: a call that waits for one looks by itself this often. */
+const ORDERS_INTERVAL_MS = 5_000;
 /** Rows looked up in one statement. */
 const PIECE_ROWS_MAX = 1_000;
 export const MIB_PER_GIB = 1_024;
@@ -251,7 +253,7 @@ export async function answerOrders(
       const isNews = !orders.is_known || kill.length > 0 || orders.is_draining !== is_draining;
       const left_ms = deadline - performance.now();
       if (isNews || left_ms <= 1 || signal.aborted) return { ...orders, kill };
-      await news.wait(Math.ceil(Math.min(left_ms, LOOK_INTERVAL_MS)), signal);
+      await news.wait(Math.ceil(Math.min(left_ms, ORDERS_INTERVAL_MS)), signal);
     }
   } finally {
     stop();

@@ -253,7 +253,8 @@ describe('agents beside a house', () => {
       const agent = AgentProcess.begin(place, 'wrong', args, { env });
       return [await agent.ended, agent.stderr.trim()];
     };
-    const held = await start('holds', ['--cores', '1', '--state', user.folder('held')]);
+    const held = await start('holds', ['--cores', '4000', '--state', user.folder('held')]);
+    expect(held.stderr).toMatch(/Warning: --cores 4000 is more than the \d+ of this machine/);
     const [cores, memory, cluster, token, folder] = await Promise.all([
       said(['--cores', '0']),
       said(['--memory', '-4G']),

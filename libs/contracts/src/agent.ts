@@ -9,7 +9,7 @@ import { AttemptReport, StandingStatus } from './task-instance';
 
 /**
  * Something was ordered of this agent: an attempt that it holds is to be killed (it stands at K, or was taken from it), or the agent
- * itself is to drain or to go on. A hint: the agent's open `agent.orders` looks at once instead of within a second.
+ * itself is to drain or to go on. A hint: the agent's open `agent.orders` looks at once instead of within five seconds.
  */
 export const agentOrdered = event({ name: 'agent.ordered', payload: z.object({ agent_id: z.number().int() }) });
 
@@ -150,7 +150,7 @@ export const beatAgent = operation({
 
 /**
  * Long poll, always open while an agent serves: answers as soon as something is ordered that the agent has not said it knows,
- * after `wait_seconds` in any case. Looks once a second and at each `agent.ordered`. Does not renew the lease.
+ * after `wait_seconds` in any case. Looks at each `agent.ordered`, and every five seconds in case one was lost. Does not renew the lease.
  */
 export const orderAgent = operation({
   name: 'agent.orders',
