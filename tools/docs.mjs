@@ -9,6 +9,7 @@ const require = createRequire(import.meta.url);
 
 /** Page, the source that makes it, and the function there that answers its text; it is given the root of the checkout. */
 const PAGES = [
+  ['docs/command-line.md', 'tools/command-line.ts', 'commandLinePage'],
   ['docs/erd.md', 'libs/entities/src/erd.ts', 'erdPage'],
   ['docs/operations.md', 'tools/operations.ts', 'operationsPage'],
   ['docs/races.md', 'tools/races.ts', 'racesPage'],

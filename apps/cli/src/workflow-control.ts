@@ -36,7 +36,7 @@ import { limitOf, runLabel } from './workflow-record';
 
 /** What every verb takes. */
 interface Flags {
-  reason: string;
+  reason?: string;
 }
 interface Careful extends Flags {
   yes?: true;
@@ -49,7 +49,7 @@ export function addControlCommands(workflow: Command): void {
       .command(name)
       .description(description)
       .argument('<id>', 'workflow id', parseId)
-      .option('-r, --reason <text>', 'why; kept in its history', '');
+      .option('-r, --reason <text>', 'why; kept in its history');
   const careful = (command: Command): Command =>
     command.option('-y, --yes', 'do not ask').option('--dry-run', 'say what would be done, and do nothing');
 
@@ -122,7 +122,7 @@ function parsePriority(text: string): number {
   return number;
 }
 
-const who = ({ reason }: Flags): { user: string; reason: string } => ({ user: loginName(), reason });
+const who = ({ reason = '' }: Flags): { user: string; reason: string } => ({ user: loginName(), reason });
 
 interface Done extends ControlReply {
   readonly verb: string;
