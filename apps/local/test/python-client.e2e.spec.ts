@@ -3,6 +3,7 @@
  * every answer is 200 but those that a story names with its reason. The stories of one house are played side by side.
  */
 import { buildHouse, describeOnDatabaseKinds, pythonPrograms, summaryOf } from '@jobmon/testkit';
+import { NATIVE_STORIES } from './python/native';
 import { Stage } from './python/stage';
 import { storiesWith } from './python/stories';
 
@@ -25,7 +26,8 @@ if ('missing' in python) {
 } else {
   describeOnDatabaseKinds('Python clients', (kind) => {
     let stage: Stage;
-    const stories = storiesWith(MANY[kind.name]);
+    // Who goes on with whose workflow is no matter of the database; once is enough.
+    const stories = [...storiesWith(MANY[kind.name]), ...(kind.name === 'sqlite' ? NATIVE_STORIES : [])];
     let plays: ReadonlyMap<string, Promise<void>>;
 
     beforeAll(async () => {

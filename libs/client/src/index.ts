@@ -41,6 +41,7 @@ export {
 } from './workflow-run';
 export { printProgress, progressText } from './progress';
 export type { BrokenRule } from './graph';
+export type { Identity } from './identity';
 export { JobmonError, VERSION, type ErrorCode } from '@jobmon/contracts';
 export { Connection, isServerUnreachable, type CallOf, type ConnectionOptions, type SendOptions } from './send';
 export { findServer, loginName, profilePath, removeProfile, writeProfile, type Profile, type Server } from './profile';

@@ -4,6 +4,7 @@
  */
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
+import type { Connection } from '@jobmon/client';
 import {
   HouseProcess,
   PythonSite,
@@ -17,7 +18,7 @@ import {
 import SqliteHandle from 'better-sqlite3';
 import { createConnection, type RowDataPacket } from 'mysql2/promise';
 
-const SCRIPTS = path.join(ROOT, 'apps', 'local', 'test', 'python');
+export const SCRIPTS = path.join(ROOT, 'apps', 'local', 'test', 'python');
 const FLOW = path.join(SCRIPTS, 'flow.py');
 
 /** An answer other than 200 that a story expects. */
@@ -60,6 +61,8 @@ export class Scene {
     readonly site: PythonSite,
     readonly recorder: WireRecorder,
     readonly query: <Row>(sql: string) => Promise<Row[]>,
+    /** The native way to the house, past the recorder. */
+    readonly connection: Connection,
   ) {}
 
   /** Starts flow.py. */
@@ -157,7 +160,10 @@ export class Stage {
     const settings = { PYTHONPATH: path.join(SCRIPTS, 'plugins') };
     const site = new PythonSite(this.user, `story-${this.#scenes}`, this.programs, recorder.url, settings);
     try {
-      await within(seconds_max, tell(new Scene(site, recorder, (sql) => statement(this.place.url, sql))));
+      await within(
+        seconds_max,
+        tell(new Scene(site, recorder, (sql) => statement(this.place.url, sql), this.house.connection())),
+      );
       const odd = recorder.exchanges.filter(({ status }) => status !== 200).filter((one) => !isExpected(one, expected));
       if (odd.length > 0) throw new Error(`answers that nobody expected:\n${odd.slice(0, 10).map(lineOf).join('\n')}`);
     } catch (error) {
