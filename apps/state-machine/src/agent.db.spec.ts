@@ -58,6 +58,47 @@ describeOnDatabases('task_instance.lease', (database) => {
     expect(seen.sort()).toEqual(['big', 'small']);
   });
 
+  test('lets a run that was given little go ahead of one that was given twenty', async () => {
+    const user = newUser();
+    const old = await queued(user, 30, {
+      instance_status: (at) => (at < 20 ? 'D' : 'Q'),
+      task_status: (at) => (at < 20 ? 'D' : 'Q'),
+    });
+    await queued(user, 30, {
+      instance_status: (at) => (at < 19 ? 'D' : 'Q'),
+      task_status: (at) => (at < 19 ? 'D' : 'Q'),
+    });
+    const agent_id = await insertAgent(database(), { user });
+    const { machine } = startMachine(database());
+    const ofOld: number[] = [];
+    for (const slots of [8, 2]) {
+      const [leased] = replies([await machine.leaseTaskInstances({ agent_id, wanted: rooms({ sequential: slots }) })]);
+      ofOld.push(leased!.task_instance_ids.filter((id) => old.task_instance_ids.includes(id)).length);
+    }
+    // Seven of eight are of the young one; then it has been given twenty, and they take turns.
+    expect(ofOld).toEqual([1, 1]);
+  });
+
+  test('tells whose its attempts are: a report of a small run does not wait behind all those of a large one', async () => {
+    const user = newUser();
+    const [large, small] = [await queued(user, 700), await queued(user, 1)];
+    const agent_id = await insertAgent(database(), { user });
+    const { machine } = startMachine(database());
+    for (let lease = 0; lease < 2; lease += 1) await machine.leaseTaskInstances({ agent_id, wanted: rooms({ sequential: 500 }) });
+    const ended: number[] = [];
+    const ids = [...large.task_instance_ids, ...small.task_instance_ids];
+    await Promise.all(
+      ids.map(async (task_instance_id) => {
+        const report = { task_instance_id, status: 'D' as const, exit_code: 0 };
+        replies(await machine.report([{ name: 'report_attempt', request: { agent_id, report } }]));
+        ended.push(task_instance_id);
+      }),
+    );
+    expect(ended).toHaveLength(701);
+    // In the first of two batches, though it was sent last.
+    expect(ended.indexOf(small.task_instance_ids[0]!)).toBeLessThan(500);
+  });
+
   test('looks at the cluster, the driver and the state of the run; an any-user agent serves everybody', async () => {
     const user = newUser();
     const multiprocess = await queued(user, 2, { cluster: 'multiprocess' });
