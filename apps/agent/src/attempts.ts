@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { clearLeftovers, excessOf, KILL_GRACE_MS, openCluster, type Cluster } from '@jobmon/cluster';
-import type { Assignment, AttemptReport, ClusterRoom } from '@jobmon/contracts';
+import { neededRoom, type Assignment, type AttemptReport, type ClusterRoom } from '@jobmon/contracts';
 import type { Logger } from '@jobmon/runtime';
 import { FailedStarts } from './failed-starts';
 import { Outbox } from './outbox';
@@ -126,6 +126,11 @@ export class Attempts {
     this.known.set(task_instance_id, { cluster, task_id, hasEnded: false, refusals: 0, killed_because: null });
     const excess = excessOf(assignment, cluster.size);
     if (excess !== null) this.settings.log.warn({ task_instance_id }, `a task wants more than this agent has: ${excess}`);
+    const { cores, memory_gib } = neededRoom(assignment.requested_resources);
+    if (cores > cluster.size.cores || memory_gib > cluster.size.memory_gib) {
+      const asked = { task_instance_id, cores, memory_gib };
+      this.settings.log.warn(asked, 'a task asks for more than this agent has: it runs alone, with all that there is');
+    }
     hand(cluster);
   }
 

@@ -52,6 +52,7 @@ Examples:
   jobmon agent list
   jobmon agent drain 3 --reason 'new kernel'`,
     )
+    .allowExcessArguments()
     .action(start);
   agent
     .command('list')
@@ -81,7 +82,12 @@ Examples:
 }
 
 /** The agent is loaded only here, so that other commands start quickly. */
-async function start(flags: StartFlags): Promise<void> {
+async function start(flags: StartFlags, agent: Command): Promise<void> {
+  const [unknown] = agent.args;
+  if (unknown !== undefined) {
+    const known = agent.commands.map((command) => command.name()).join(', ');
+    agent.error(`error: unknown command '${unknown}': there are ${known}, and options to start an agent`, { exitCode: 2 });
+  }
   const { runAgent } = await import('@jobmon/agent');
   const exit_code = await runAgent(
     {

@@ -134,6 +134,7 @@ describe('agents beside a house', () => {
         const atOnce = history.filter((other) => other.host === host && other.start <= at && at < other.end);
         expect(atOnce.reduce((sum, { n }) => sum + Math.min(2, cores[n]!), 0)).toBeLessThanOrEqual(2);
       }
+      expect(`${a!.log}${b!.log}`).toContain('a task asks for more than this agent has: it runs alone');
       expect([await a!.end('SIGTERM'), await b!.end('SIGTERM')]).toEqual([0, 0]);
       expect((await agents()).map(({ state }) => state)).toEqual(['ended', 'ended']);
     },
