@@ -26,7 +26,7 @@ export interface TestDatabase extends Database {
   /** As `openDatabase` takes it: another process, or a second connection, opens the same database by it. */
   readonly url: string;
   /** One statement that writes, as a program other than the house would; answers the first id that it gave. */
-  run(sql: string, ...params: SqlValue[]): Promise<number>;
+  change(sql: string, ...params: SqlValue[]): Promise<number>;
   /** Closes it, unless that was done, and removes it. */
   drop(): Promise<void>;
 }
@@ -99,11 +99,11 @@ function kind(name: DatabaseKind['name'], place: DatabaseKind['place']): Databas
           await database.close();
           await remove();
         };
-        const run = (sql: string, ...params: SqlValue[]): Promise<number> =>
+        const change = (sql: string, ...params: SqlValue[]): Promise<number> =>
           database.write({ label: 'test' }, function* () {
             return (yield { sql, params }).insert_id;
           });
-        return Object.assign(database, { url, drop, run });
+        return Object.assign(database, { url, drop, change });
       } catch (error) {
         await remove();
         throw error;

@@ -10,7 +10,7 @@ describeOnDatabases('clusters of the Python protocol', (database) => {
   afterAll(() => served.close());
 
   const get = (path: string) => call(served, 'GET', `/api/v3${path}?client_jobmon_version=3.6.0`);
-  const write = (sql: string, ...params: (string | number)[]) => database().run(sql, ...params);
+  const write = (sql: string, ...params: (string | number)[]) => database().change(sql, ...params);
 
   it('E8 answers a seeded cluster, and null for a name that nobody has', async () => {
     const { status, json } = await get('/cluster/multiprocess');

@@ -32,7 +32,7 @@ describeOnDatabases('resource usage', (database) => {
   });
   afterAll(() => served.close());
 
-  const run = (sql: string, params: SqlValue[] = []): Promise<number> => database().run(sql, ...params);
+  const run = (sql: string, params: SqlValue[] = []): Promise<number> => database().change(sql, ...params);
 
   /** Instances that ended, with what they used; each of a task of its own. */
   async function used(rows: readonly (readonly [status: string, wallclock: string | null, maxrss: string | null])[]) {

@@ -32,7 +32,7 @@ describeOnDatabases('binding tasks by the Python protocol', (database) => {
   const put = (path: string, body: unknown) => call(served, 'PUT', `/api/v3/task/${path}?client_jobmon_version=3.6.0`, body);
   const bind = (workflow: { workflow_id: number }, tasks: unknown, mark_created = true) =>
     put('bind_tasks_no_args', { workflow_id: workflow.workflow_id, tasks, mark_created });
-  const write = (sql: string, ...params: (string | number | null)[]) => database().run(sql, ...params);
+  const write = (sql: string, ...params: (string | number | null)[]) => database().change(sql, ...params);
   /** A workflow of a client, with the run that is over unless it is said otherwise. */
   const newWorkflow = async (wanted: WorkflowToInsert = {}): Promise<InsertedWorkflow> => {
     const made = await insertWorkflow(database(), { driver: 'client', run_status: 'E', workflow_status: 'F', ...wanted });

@@ -14,7 +14,7 @@ describeOnDatabases('task templates as people read them', (database) => {
   });
   afterAll(() => served.close());
 
-  const run = (sql: string, params: SqlValue[] = []): Promise<number> => database().run(sql, ...params);
+  const run = (sql: string, params: SqlValue[] = []): Promise<number> => database().change(sql, ...params);
   async function get(path: string): Promise<Json> {
     const answered = await call(served, 'GET', `/api/v3${path}`);
     expect([answered.status, answered.json]).toEqual([200, answered.json]);

@@ -12,7 +12,7 @@ describeOnDatabases('tasks as people read them', (database) => {
   });
   afterAll(() => served.close());
 
-  const run = (sql: string, params: SqlValue[] = []): Promise<number> => database().run(sql, ...params);
+  const run = (sql: string, params: SqlValue[] = []): Promise<number> => database().change(sql, ...params);
   async function ask(method: string, path: string, body?: unknown): Promise<Json> {
     const answered = await call(served, method, `/api/v3${path}`, body);
     expect([answered.status, answered.json]).toEqual([200, answered.json]);

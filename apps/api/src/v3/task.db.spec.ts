@@ -18,7 +18,7 @@ describeOnDatabases('questions about tasks of the Python protocol', (database) =
   afterAll(() => served.close());
 
   const get = (path: string) => call(served, 'GET', `/api/v3${path}`);
-  const write = (sql: string, ...params: (string | number | null)[]) => database().run(sql, ...params);
+  const write = (sql: string, ...params: (string | number | null)[]) => database().change(sql, ...params);
   let step = 0;
   /** Another attempt of a task. */
   const attempt = (position: number, status: string, nodename: string, wallclock: string | null, maxrss: string | null) =>

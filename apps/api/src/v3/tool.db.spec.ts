@@ -12,7 +12,7 @@ describeOnDatabases('tools of the Python protocol', (database) => {
 
   const post = (path: string, body: unknown) => call(served, 'POST', `/api/v3${path}?client_jobmon_version=3.6.0`, body);
   const get = (path: string) => call(served, 'GET', `/api/v3${path}?client_jobmon_version=3.6.0`);
-  const write = (sql: string, ...params: (string | number)[]) => database().run(sql, ...params);
+  const write = (sql: string, ...params: (string | number)[]) => database().change(sql, ...params);
 
   it('E36 finds the tool again under the same name, and writes nothing for it', async () => {
     const first = await post('/tool', { name: 'demo_tool' });

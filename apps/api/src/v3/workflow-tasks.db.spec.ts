@@ -28,7 +28,7 @@ describeOnDatabases('tasks as a swarm reads them', (database) => {
   const get = (path: string) => call(served, 'GET', `/api/v3${path}`);
   const sync = ({ workflow_id }: { workflow_id: number }, body: unknown = {}) =>
     call(served, 'POST', `/api/v3/workflow/${workflow_id}/task_status_updates?client_jobmon_version=3.6.0`, body);
-  const write = (sql: string, ...params: (string | number | null)[]) => database().run(sql, ...params);
+  const write = (sql: string, ...params: (string | number | null)[]) => database().change(sql, ...params);
   const now = async (back = 0): Promise<string> =>
     String((await database().read(`SELECT ${database().dialect.nowPlusSeconds} AS time`, [-back]))[0]!.time);
   const byStatus = (workflow: InsertedWorkflow, statuses: string): Record<string, number[]> => {

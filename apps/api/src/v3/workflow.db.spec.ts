@@ -55,7 +55,7 @@ describeOnDatabases('workflows of the Python protocol', (database) => {
         )
       ).map(({ name, value }) => [name, value]),
     );
-  const write = (sql: string, ...params: (string | number)[]) => database().run(sql, ...params);
+  const write = (sql: string, ...params: (string | number)[]) => database().change(sql, ...params);
   const count = async () => Number((await database().read<{ n: number }>('SELECT COUNT(*) AS n FROM workflow'))[0]!.n);
 
   it('E41 makes a workflow in G without its date, and answers it again to a repeat', async () => {
