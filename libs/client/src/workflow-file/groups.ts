@@ -5,8 +5,8 @@ import { groupOf, usedTemplate, type Group, type Surroundings, type UsedTemplate
 import { readIncludes } from './include';
 import { needsOf, orderOf, type Need } from './needs';
 import { didYouMean, type Problems } from './problem';
-import { WorkflowDescription, X_KEY } from './schema';
-import type { Source } from './source';
+import { SETTINGS, WorkflowDescription, X_KEY } from './schema';
+import type { Path, Source } from './source';
 
 /** Tasks of one file. */
 const TASKS_MAX = 1_000_000;
@@ -35,13 +35,24 @@ export function described(source: Source, problems: Problems): WorkflowDescripti
   if (wrong.length === 0) return known as WorkflowDescription;
   const right = (isMap ? known : {}) as Record<string, Record<string, unknown> | undefined>;
   const kept = (kind: 'templates' | 'tasks'): Record<string, unknown> => {
-    if (wrong.some((at) => at[0] === kind && at.length === 1)) return {};
-    const bad = new Set(wrong.filter((at) => at[0] === kind).map((at) => at[1]));
-    return Object.fromEntries(Object.entries(right[kind] ?? {}).filter(([name]) => !bad.has(name)));
+    const ofKind = wrong.filter((at) => at[0] === kind);
+    if (ofKind.some((at) => at.length === 1)) return {};
+    const bad = new Set(ofKind.filter((at) => !APART.includes(String(at[2]))).map((at) => at[1]));
+    const entries = Object.entries(right[kind] ?? {}).filter(([name]) => !bad.has(name));
+    return Object.fromEntries(entries.map(([name, value]) => [name, without(value, ofKind, name)]));
   };
   // What is right is looked at all the same: one reading tells all there is to tell.
   const others = Object.entries(right).filter(([key]) => !wrong.some((at) => at[0] === key));
   return { tool: '', ...Object.fromEntries(others), templates: kept('templates'), tasks: kept('tasks') } as WorkflowDescription;
+}
+
+/** Keys of templates and tasks that nothing else in the file depends on: when one is wrong, the others are looked at without it. */
+const APART: readonly string[] = [...Object.keys(SETTINGS), 'attributes', 'limit', 'name', 'needs'];
+
+function without(value: unknown, wrong: readonly Path[], name: string): unknown {
+  const keys = wrong.filter((at) => at[1] === name).map((at) => at[2]);
+  if (keys.length === 0) return value;
+  return Object.fromEntries(Object.entries(value as object).filter(([key]) => !keys.includes(key)));
 }
 
 /** The groups of a file, each behind those that it waits for. What is wrong has been told, and is left out. */

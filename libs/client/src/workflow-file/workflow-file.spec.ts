@@ -239,11 +239,21 @@ describe('keys and values', () => {
     ],
     [
       'several at once, in the order of the lines',
-      `${HEAD}nmae: x\ntasks:\n  a: {command: "{b}", needs: c}\n  b: {comand: x}\n`,
+      `${HEAD}nmae: x\ntasks:\n  a: {command: "{b}", needs: c}\n  b: {comand: x}\n  long: {command: x, cluster: c, max_attempts: 0, needs: [b, lng], matrix: {x: []}}\n`,
       [
         "flow.yaml:3:1: unknown key 'nmae' here; did you mean 'name'?",
         "flow.yaml:5:3: the placeholder {b} of the command has no value; give it one under 'args', or several under 'matrix'",
         "flow.yaml:6:7: unknown key 'comand' in 'tasks.b'; did you mean 'command'?",
+        'flow.yaml:7:48: expected a whole number from 1 to 1000000, found 0',
+        "flow.yaml:7:80: the argument 'x' has no values, so there would be no task; list some",
+      ],
+    ],
+    [
+      'a wrong value beside a wrong need',
+      `${HEAD}tasks:\n  prepare: {command: a}\n  fit: {command: b, resources: {memory: 2 parsecs}, needs: prepar}\n`,
+      [
+        `flow.yaml:5:41: expected ${MEMORY}, found "2 parsecs"`,
+        "flow.yaml:5:60: there is no task 'prepar'; did you mean 'prepare'?",
       ],
     ],
   ])('%s', (_, text, expected) => expect(problemsOf(text)).toEqual(expected));
