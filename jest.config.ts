@@ -31,7 +31,7 @@ const config: Config = {
   // Jest would leave one core free. Many specs wait most of their time for processes, leases and clients that sleep.
   maxWorkers: Math.max(2, availableParallelism() - 1),
   testSequencer: '<rootDir>/tools/test-order.mjs',
-  testTimeout: 30_000,
+  testTimeout: 60_000,
 };
 
 export default config;
