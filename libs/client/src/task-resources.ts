@@ -8,7 +8,7 @@ import type { Defaults } from './defaults';
 import { clusterOf } from './executor-name';
 import { refusal } from './graph';
 import { listedScales, type ListedScales } from './resource-scales';
-import type { Task, TaskArray, TemplateOfTask } from './task';
+import { NO_SETTINGS, type Task, type TaskArray, type TemplateOfTask } from './task';
 import type { Workflow } from './workflow';
 
 /** Attempts of a task for which nobody says anything. */
@@ -43,8 +43,7 @@ export class ResourcesOfTasks {
   /** Throws MALFORMED naming the task and the rule. */
   of(task: Task): TaskResources {
     const { template, array, settings } = task;
-    const isOwn = Object.values(settings).some((setting) => setting !== undefined);
-    if (isOwn) return this.#made(task);
+    if (settings !== NO_SETTINGS) return this.#made(task);
     let ofTemplate = this.#kept.get(template);
     if (ofTemplate === undefined) this.#kept.set(template, (ofTemplate = new Map<TaskArray | undefined, TaskResources>()));
     let kept = ofTemplate.get(array);

@@ -72,6 +72,7 @@ export type TaskArguments<Placeholder extends string> = [Placeholder] extends [n
   ? [values?: Record<string, never>, options?: TaskOptions]
   : [values: Readonly<Record<Placeholder, ArgValue>>, options?: TaskOptions];
 
+const NOTHING: TaskOptions = {};
 /** A longer command fits no task anyway. */
 const COMMAND_CHARS_MAX = 65_535;
 
@@ -141,8 +142,9 @@ export class TaskTemplate<Placeholder extends string = string, Shared extends Pl
     const before = upstreams === undefined ? undefined : [...upstreams];
     const tasks: Task[] = [];
     for (const row of combinations(given, this.nodeArgs, this.name)) {
-      const own = each?.(row as Readonly<Record<Placeholder, ArgValue>>) ?? {};
-      const task = new Task(this, this.#texts(row), { ...own, attributes: { ...attributes, ...own.attributes } }, array);
+      const own = each?.(row as Readonly<Record<Placeholder, ArgValue>>) ?? NOTHING;
+      const all = attributes === undefined ? own : { ...own, attributes: { ...attributes, ...own.attributes } };
+      const task = new Task(this, this.#texts(row), all, array);
       if (before !== undefined) task.addUpstreams(before);
       tasks.push(task);
     }

@@ -42,7 +42,7 @@ export interface KeptSettings {
 }
 
 /** Settings of nothing: most tasks have these, so they share it. */
-const NO_SETTINGS: KeptSettings = {
+export const NO_SETTINGS: KeptSettings = {
   maxAttempts: undefined,
   computeResources: undefined,
   resourceScales: undefined,
