@@ -54,7 +54,9 @@ function* limitArrays(
   arrays: ReadonlyMap<number, number>,
   limits: ReadonlyMap<number, number>,
 ): Procedure<void> {
-  const rows = [...limits].flatMap(([version, most]) => (arrays.has(version) ? [{ id: arrays.get(version) as number, most }] : []));
+  const rows = [...limits].flatMap(([version, most]) =>
+    arrays.has(version) ? [{ id: arrays.get(version) as number, most }] : [],
+  );
   if (rows.length === 0) return;
   yield updateRows(dialect, {
     table: 'array',
