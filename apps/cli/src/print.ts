@@ -4,7 +4,7 @@
  */
 import { Option } from 'commander';
 import { hasColours, isForPrograms, settings, SHAPES, widthOf, type Shape } from './settings';
-import { columnsOf, cut, fit, oneLine } from './text';
+import { columnsOf, cut, padded, oneLine } from './text';
 
 export { oneLine } from './text';
 export type { Shape } from './settings';
@@ -120,7 +120,7 @@ export function tableOf<Row>(
   const cellOf = (text: string, i: number): string => {
     const { align, isStatus } = columns[i]!;
     const shown = cut(text, widths[i]!);
-    const filled = fit(shown, widths[i]!, align);
+    const filled = padded(shown, widths[i]!, align);
     return isStatus ? filled.replace(shown, () => coloured(shown, colours)) : filled;
   };
   const lines = [columns.map(({ title }) => title), ...cells];

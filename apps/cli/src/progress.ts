@@ -5,7 +5,7 @@
 import { type TaskTemplateProgress, type WorkflowError, type WorkflowProgress, type WorkflowView } from '@jobmon/contracts';
 import { taskCounts, workflowStatusLabel, type TaskCounts } from '@jobmon/client';
 import { coloured } from './print';
-import { columnsOf, cut, durationText, fit, grouped, oneLine } from './text';
+import { columnsOf, cut, durationText, padded, grouped, oneLine } from './text';
 
 /** One look at a workflow. */
 export interface Look {
@@ -107,7 +107,7 @@ function headOf(look: Look, columns: number, canvas: Canvas): string[] {
   const { workflow, progress } = look;
   const counts = taskCounts(workflow.tasks);
   const standing = standingOf(workflow, look.is_final);
-  const name = fit(`workflow ${workflow.workflow_id}  ${oneLine(workflow.name)}`, columns - standing.length - 2);
+  const name = padded(`workflow ${workflow.workflow_id}  ${oneLine(workflow.name)}`, columns - standing.length - 2);
   const done = `${percentOf(counts)}  ${grouped(counts.done)} of ${grouped(counts.total)} done`;
   const bar = barOf(counts, Math.min(BAR_COLUMNS_MAX, columns - done.length - 2), canvas);
   const words = [
@@ -163,7 +163,7 @@ function templateLines({ progress }: Look, columns: number, rows: number, canvas
         const longer = `${line}${nth === 0 ? '  ' : ', '}${part}`;
         return columnsOf(plainOf(longer)) <= columns ? longer : line;
       },
-      cutPainted(`  ${fit(name, name_columns)}  ${bar}  ${fit(done, done_columns, 'right')}`, columns),
+      cutPainted(`  ${padded(name, name_columns)}  ${bar}  ${padded(done, done_columns, 'right')}`, columns),
     );
   });
   const more = total - shown.length;

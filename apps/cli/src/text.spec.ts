@@ -1,4 +1,4 @@
-import { bytesText, columnsOf, cut, durationText, fit, grouped, oneLine, wrapped } from './text';
+import { bytesText, columnsOf, cut, durationText, padded, grouped, oneLine, wrapped } from './text';
 
 test.each([
   ['abc', 3],
@@ -18,9 +18,9 @@ test.each([
   ['abc', 0, ''],
 ])('cut %j to %d', (text, columns, shown) => expect(cut(text, columns)).toBe(shown));
 
-test('fit fills up to the columns, whatever the characters', () => {
-  expect(fit('数', 4)).toBe('数  ');
-  expect(fit('7', 3, 'right')).toBe('  7');
+test('padded fills up to the columns, whatever the characters', () => {
+  expect(padded('数', 4)).toBe('数  ');
+  expect(padded('7', 3, 'right')).toBe('  7');
 });
 
 test.each([

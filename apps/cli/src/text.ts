@@ -44,7 +44,7 @@ export function cut(text: string, columns_max: number): string {
 }
 
 /** As `cut`, and filled up with blanks to exactly so many columns. */
-export function fit(text: string, columns: number, align: 'left' | 'right' = 'left'): string {
+export function padded(text: string, columns: number, align: 'left' | 'right' = 'left'): string {
   const shown = cut(text, columns);
   const blanks = ' '.repeat(Math.max(0, columns - columnsOf(shown)));
   return align === 'right' ? blanks + shown : shown + blanks;
