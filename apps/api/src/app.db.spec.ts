@@ -191,12 +191,17 @@ describeOnDatabases('the api over HTTP', (database) => {
     expect(json.openapi).toBe('3.1.0');
     const bind = json.paths['/api/v4/workflows/{workflow_id}/tasks'];
     expect(bind.post.parameters).toEqual([expect.objectContaining({ name: 'workflow_id', in: 'path', required: true })]);
-    expect(Object.keys(bind.post.requestBody.content['application/json'].schema.properties)).toEqual(['resources', 'tasks']);
+    expect(Object.keys(bind.post.requestBody.content['application/json'].schema.properties)).toEqual([
+      'resources',
+      'limits',
+      'tasks',
+    ]);
     expect(bind.get.parameters.map((parameter: { name: string }) => parameter.name)).toEqual([
       'workflow_id',
       'after',
       'limit',
       'status',
+      'task_template',
     ]);
     expect(bind.post.security).toEqual([{ token: [] }]);
   });
