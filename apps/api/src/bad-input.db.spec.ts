@@ -193,7 +193,8 @@ describeOnDatabases('bad input', (database) => {
   it.each(queries)('refuses a wrong %s in %s', async (field, path) => {
     const answered = await call(served, 'GET', path);
     expectRefusal(answered, path, 422);
-    expect(answered.json.error.details.faults[0].loc).toEqual(['query', field]);
+    // Of a list the place in it stands behind the field.
+    expect(answered.json.error.details.faults[0].loc.slice(0, 2)).toEqual(['query', field]);
   });
 
   it('refuses a body over the limit of its route, declared or not', async () => {
