@@ -50,7 +50,8 @@ const costOf = ({ tasks, bound, ended, running }: Measured): Cost => ({
 function spread(given: readonly number[], digits: number): string {
   const sorted = [...given].sort((a, b) => a - b);
   const text = (value: number | undefined): string => (value ?? Number.NaN).toFixed(digits);
-  const middle = text(sorted[Math.floor(sorted.length / 2)]);
+  const half = sorted.length / 2;
+  const middle = text(((sorted[Math.ceil(half) - 1] ?? Number.NaN) + (sorted[Math.floor(half)] ?? Number.NaN)) / 2);
   return sorted.length < 2 ? middle : `${middle} (${text(sorted[0])}–${text(sorted.at(-1))})`;
 }
 
