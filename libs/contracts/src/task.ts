@@ -107,7 +107,10 @@ export const registerTasks = operation({
     workflow_id: Id,
     resources: z.array(ResourcesToRegister).min(1).max(10_000),
     /** `[task_template_version_id, limit]`: how many tasks of a template may run at one time. What is not named stays. */
-    limits: z.array(z.tuple([Id, Limit])).max(10_000).optional(),
+    limits: z
+      .array(z.tuple([Id, Limit]))
+      .max(10_000)
+      .optional(),
     tasks: z.array(TaskToRegister).min(1).max(100_000),
   }),
   reply: z.object({
