@@ -153,7 +153,9 @@ export class Agent {
     this.stopping.abort();
     this.wake();
     await this.loop;
-    const { attempts } = this;
+    // A start that failed has nothing to let go of.
+    const attempts = this.attempts as Attempts | undefined;
+    if (attempts === undefined) return this.releaseFolder?.();
     const { running } = attempts;
     attempts.close();
     this.releaseFolder?.();

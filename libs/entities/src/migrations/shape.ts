@@ -53,7 +53,8 @@ export function columnSql(runner: QueryRunner, table: string, column: ColumnShap
     ...(column.default === undefined ? [] : [`DEFAULT ${column.default}`]),
   ];
   if (sqlite && column.type === 'varchar') {
-    parts.push(`CONSTRAINT ck_${table}_${column.name}_length CHECK (length("${column.name}") <= ${column.length})`);
+    // In quotes: TypeORM finds the constraints of a table by them.
+    parts.push(`CONSTRAINT "ck_${table}_${column.name}_length" CHECK (length("${column.name}") <= ${column.length})`);
   }
   return parts.join(' ');
 }
