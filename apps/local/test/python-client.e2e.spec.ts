@@ -8,7 +8,7 @@ import { Stage } from './python/stage';
 import { storiesWith } from './python/stories';
 
 /** Stories at one time: most of their time they wait for a client's next heartbeat. */
-const AT_ONCE = 5;
+const AT_ONCE = 4;
 /** Stories bound themselves; a test also waits for those that are played before its own. */
 const STORY_MS_MAX = 900_000;
 /** Tasks on multiprocess, each a process that takes a second of a core to start; 1,000 are tried by `npm run conformance`. */

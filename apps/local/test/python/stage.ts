@@ -88,6 +88,12 @@ const METERED = [
 ];
 
 /** Statements past the house, on either database. */
+/** What became of every attempt of tasks that had more than one. */
+const ATTEMPTS =
+  'SELECT t.workflow_id, t.name, ti.id, ti.workflow_run_id, ti.status, ti.report_by_date, h.sequence, h.from_status, h.to_status, h.actor, h.reason, ' +
+  'h.date FROM task_instance ti JOIN task t ON t.id = ti.task_id JOIN task_instance_history h ON h.task_instance_id = ti.id ' +
+  'WHERE t.id IN (SELECT task_id FROM task_instance GROUP BY task_id HAVING COUNT(*) > 1) ORDER BY ti.id, h.sequence';
+
 async function statement<Row>(url: string, sql: string): Promise<Row[]> {
   if (url.startsWith('sqlite:')) {
     const handle = new SqliteHandle(url.slice('sqlite:'.length), { timeout: 5_000 });
@@ -172,8 +178,13 @@ export class Stage {
       if (folder)
         writeFileSync(path.join(folder, `${title}.jsonl`), recorder.exchanges.map((one) => `${JSON.stringify(one)}\n`).join(''));
       const last = recorder.exchanges.slice(-12).map(lineOf).join('\n');
-      (error as Error).message += `\nlast requests:\n${last}\nstill running:\n${said}\ndiary: ${JSON.stringify(site.diary())}`;
-      throw error;
+      const attempts = await statement<object>(this.place.url, ATTEMPTS);
+      // A new error: Jest shows of an assertion's own only the difference.
+      throw new Error(
+        `${(error as Error).message}\nlast requests:\n${last}\nstill running:\n${said}\ndiary: ${JSON.stringify(site.diary())}\n` +
+          `attempts of tasks that had several:\n${attempts.map((row) => JSON.stringify(row)).join('\n')}`,
+        { cause: error },
+      );
     } finally {
       site.clear();
       this.played.set(title, { exchanges: recorder.exchanges, seconds: (Date.now() - started) / 1_000 });
