@@ -5,7 +5,7 @@
  * came from and the rule it breaks.
  */
 import { readFileSync } from 'node:fs';
-import { availableParallelism, homedir, totalmem, userInfo } from 'node:os';
+import { availableParallelism, homedir, hostname, totalmem, userInfo } from 'node:os';
 import { join, resolve } from 'node:path';
 import { JobmonError } from '@jobmon/contracts';
 import { isMap, isScalar, LineCounter, parseDocument, type Node } from 'yaml';
@@ -79,13 +79,31 @@ const DatabaseUrl = z.string('must be a text').transform((url, context) => {
 
 const Origin = /^https?:\/\/[^/\s]+$/;
 
+/** What an issuer's keys and tokens are fetched from: TLS, or this machine itself. */
+const Issuer = z
+  .string()
+  .max(2_048)
+  .regex(/^https:\/\/[^\s?#]+$|^http:\/\/(localhost|127\.0\.0\.1|\[::1\])(:\d+)?(\/[^\s?#]*)?$/, 'must be an https:// address, without query');
+
+/** `VALUE=ROLE`: whoever has the value in his claim of roles has the role. */
+const RoleOfValue = z
+  .string()
+  .regex(/^.{1,255}=(reader|operator|admin)$/, 'must read VALUE=ROLE, with a role of reader, operator, admin');
+
+/** `10.0.0.0/8`, `2001:db8::/32`, or one address. */
+const Network = z.string().refine((text) => {
+  const [, address = '', bits] = /^([^/]+)(?:\/(\d{1,3}))?$/.exec(text) ?? [];
+  const family = isIP(address);
+  return family !== 0 && (bits === undefined || Number(bits) <= (family === 4 ? 32 : 128));
+}, 'must be networks like 10.0.0.0/8');
+
 const Settings = z.object({
   db: z.object({
     /** `sqlite:FILE`, `mysql://USER:PASSWORD@HOST:PORT/DATABASE` or `mariadb://…`. Default: a file in the user's data folder. */
     url: DatabaseUrl,
   }),
   http: z.object({
-    /** Address to listen on. Any other than this machine's own needs `http.open` until there is a login. */
+    /** Address to listen on. Any other than this machine's own needs login (`auth.mode`) or `http.open`. */
     host: z.string().min(1, 'must name a host').default('127.0.0.1'),
     /** Port to listen on; 0 takes any free one. Absent: the embedded house takes 8070, or another one when that is taken. */
     port: whole(0, 65_535).optional(),
@@ -102,6 +120,23 @@ const Settings = z.object({
     ),
     /** Names, besides its own, under which the server may be addressed (the Host header), without port. */
     allowed_hosts: TextList.default([]),
+  }),
+  /** Of a process that is one service; the house in one process has none of these. */
+  service: z.object({
+    /** Address of health and metrics. Who looks from another machine (a cluster's probes) needs one that it can reach. */
+    host: z.string().min(1, 'must name a host').default('127.0.0.1'),
+    /** Port of health and metrics; 0 takes any free one and tells it in the log. */
+    port: whole(0, 65_535).default(0),
+    /** Names this process in logs and rows, other than all others. Default: host name and process id. */
+    instance_id: z
+      .string('must be a text')
+      .regex(/^[\w.:-]{1,40}$/, 'must be 1 to 40 letters, digits or any of _ . : -')
+      .default(
+        () =>
+          `${hostname()
+            .replace(/[^\w.-]/g, '-')
+            .slice(0, 28)}-${process.pid}`,
+      ),
   }),
   log: z.object({
     /** Lines below this are not written. */
@@ -123,6 +158,37 @@ const Settings = z.object({
     /** Take other users' workflows too. */
     any_user: Flag.default(false),
   }),
+  /** Who may do what: docs/login.md. */
+  auth: z.object({
+    /** on: every call of `/api/v4` needs a credential with a role, and `/api/v3` is answered to named networks and on its own port only. */
+    mode: z.enum(['off', 'on']).default('off'),
+    /** The OpenID provider of people. Absent: there are API tokens only. */
+    issuer: Issuer.optional(),
+    /** The public client (no secret) that the command line is to the provider. */
+    client_id: z.string().min(1).max(255).default('jobmon'),
+    /** Whom a token of the provider must be for (`aud`). Default: the client. */
+    audience: z.string().min(1).max(2_048).optional(),
+    /** Claim that names the user; it must be unique and must not change its owner. */
+    user_claim: z.string().min(1).max(255).default('sub'),
+    /** Claim that holds the roles: a text or a list; members of objects by dots. */
+    role_claim: z.string().min(1).max(255).default('roles'),
+    /** Which value of that claim gives which role, as VALUE=ROLE. */
+    roles: TextList.pipe(z.array(RoleOfValue)).default(['reader=reader', 'operator=operator', 'admin=admin']),
+    /** Role of whoever the provider knows and none of the values is of. */
+    default_role: z.enum(['none', 'reader', 'operator']).default('none'),
+    /** What the command line asks the provider for. */
+    scopes: TextList.default(['openid', 'profile', 'offline_access']),
+    /** Algorithms of signatures that are believed; those of shared secrets can't be named. */
+    algorithms: TextList.pipe(
+      z.array(z.enum(['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA'])).min(1),
+    ).default(['RS256', 'PS256', 'ES256', 'EdDSA']),
+    /** Seconds by which the provider's clock may differ from this machine's. */
+    clock_tolerance_seconds: whole(0, 600).default(30),
+    /** With login on: port of its own for Python clients, which send no credentials. For a trusted network only; 0 takes any free one. */
+    python_port: whole(0, 65_535).optional(),
+    /** With login on: networks whose machines may call `/api/v3` on the ordinary port, by the address that the connection comes from. */
+    python_networks: TextList.pipe(z.array(Network)).default([]),
+  }),
   /** Of workers of the Python protocol. The Python client reads the same keys, and they must agree. */
   heartbeat: z.object({
     /** Seconds between two heartbeats of a running command. */
@@ -133,6 +199,8 @@ const Settings = z.object({
   scheduler: z.object({
     /** Longest time between two looks at a run's rows when nothing is heard of it. */
     reconcile_seconds: whole(1, 3_600).default(5),
+    /** Seconds after which others take the runs of a scheduler that died; it renews its leases three times as often. */
+    lease_seconds: whole(3, 300).default(6),
   }),
 });
 

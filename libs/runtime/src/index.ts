@@ -3,4 +3,6 @@ export * from './config';
 export * from './database-url';
 export * from './folder';
 export * from './logging';
+export * from './metrics';
+export * from './need';
 export * from './shutdown';
