@@ -6,4 +6,5 @@ export * from './house-process';
 export * from './large-workflow';
 export * from './python-client';
 export * from './python-database';
+export * from './tcp-proxy';
 export * from './wire-recorder';
