@@ -1,8 +1,11 @@
 /** All that crosses a wire. Pure and browser-safe: no import of Node, of a database or of another part of this house. */
+export * from './access';
 export * from './agent';
+export * from './api-token';
 export * from './errors';
 export * from './history';
 export * from './id';
+export * from './login';
 export * from './machine';
 export * from './operation';
 export * from './operations';
@@ -19,4 +22,5 @@ export * from './version';
 export * from './workflow';
 export * from './workflow-control';
 export * from './workflow-run';
+export * from './workflow-run-lease';
 export * from './workflow-view';

@@ -4,6 +4,7 @@
  * file declares the shape only; the operations themselves stand in the file of their noun.
  */
 import type { z } from 'zod';
+import type { Role } from './access';
 
 /** The services that can own an operation (a folder in `apps/` each). */
 export type Service = 'api' | 'state-machine' | 'scheduler' | 'agent' | 'reaper';
@@ -48,6 +49,8 @@ export interface Operation<Request extends z.ZodType = z.ZodType, Reply extends 
    * arrives waits and goes as the next message. Absent: each call is a message of its own.
    */
   readonly batch?: string;
+  /** Who may call it when login is on, where that does not follow from its route; see `accessOf`. */
+  readonly role?: Role | 'anyone';
 }
 
 export type RequestOf<O extends Operation> = z.output<O['request']>;

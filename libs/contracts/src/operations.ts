@@ -15,6 +15,8 @@ import {
   reportAttempts,
   restoreAgent,
 } from './agent';
+import { createApiToken, listApiTokens, revokeApiToken } from './api-token';
+import { getLogin, whoAmI } from './login';
 import type { Event, Operation } from './operation';
 import { getTemplateUsage } from './resource-usage';
 import { getTask, listTasks, queueTasks, registerEdges, registerTasks, taskChanged, taskQueued } from './task';
@@ -44,6 +46,7 @@ import {
   submitWorkflowRun,
   workflowRunChanged,
 } from './workflow-run';
+import { leaseWorkflowRuns, releaseWorkflowRuns, renewScheduler } from './workflow-run-lease';
 import {
   followWorkflow,
   getWorkflow,
@@ -56,6 +59,11 @@ import {
 
 export const OPERATIONS: readonly Operation[] = [
   ...PYTHON_OPERATIONS,
+  getLogin,
+  whoAmI,
+  createApiToken,
+  listApiTokens,
+  revokeApiToken,
   registerTool,
   addVersionOfTool,
   listVersionsOfTool,
@@ -106,6 +114,9 @@ export const OPERATIONS: readonly Operation[] = [
   settleWorkflowRun,
   endLeftAttempts,
   beatWorkflowRuns,
+  leaseWorkflowRuns,
+  renewScheduler,
+  releaseWorkflowRuns,
 ];
 
 export const EVENTS: readonly Event[] = [

@@ -29,6 +29,7 @@ export const getTemplateUsage = operation({
   owner: 'api',
   summary: 'Statistics of what the tasks of a template used.',
   http: { method: 'POST', path: '/api/v4/task_template_versions/{task_template_version_id}/usage' },
+  role: 'reader',
   request: z.object({
     task_template_version_id: Id,
     workflow_ids: z.array(Id).max(10_000).optional(),

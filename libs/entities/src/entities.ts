@@ -1,4 +1,5 @@
 /** Every entity, in the order in which the ERD shows the tables: the 31 of the Python system, then ours. */
+import { ApiToken } from './api-token';
 import { ArrayRow } from './array';
 import { Agent, Cluster, ClusterType, Queue } from './cluster';
 import { Dag, Edge, Node, NodeArg } from './dag';
@@ -9,6 +10,7 @@ import { Arg, ArgType, TaskTemplate, TaskTemplateVersion, TemplateArgMap } from 
 import { Tool, ToolFirstVersion, ToolVersion } from './tool';
 import { Workflow, WorkflowAttribute, WorkflowAttributeType, WorkflowCommand, WorkflowEvent } from './workflow';
 import { WorkflowRun } from './workflow-run';
+import { SchedulerRow, WorkflowRunLease } from './workflow-run-lease';
 
 /** The tables that a database of the Python system has too (spec/data-model.md section 2). */
 export const SHARED_ENTITIES = [
@@ -53,6 +55,9 @@ export const OWN_ENTITIES = [
   WorkflowCommand,
   WorkflowEvent,
   ToolFirstVersion,
+  WorkflowRunLease,
+  SchedulerRow,
+  ApiToken,
 ] as const;
 
 export const ENTITIES = [...SHARED_ENTITIES, ...OWN_ENTITIES] as const;

@@ -1,4 +1,5 @@
 /** The database of the house: entities of the ERD, the schema with its migrations, and the seam to both kinds of database. */
+export * from './api-token';
 export * from './array';
 export * from './canonical-json';
 export * from './cluster';
@@ -18,3 +19,4 @@ export * from './task-template';
 export * from './tool';
 export * from './workflow';
 export * from './workflow-run';
+export * from './workflow-run-lease';

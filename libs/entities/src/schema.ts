@@ -7,6 +7,8 @@ import { WorkflowEvent1763900000003 } from './migrations/0003-workflow-event';
 import { AgentRoom1763900000004 } from './migrations/0004-agent-room';
 import { ToolFirstVersion1763900000005 } from './migrations/0005-tool-first-version';
 import { HistoryMicrosecond1763900000006 } from './migrations/0006-history-microsecond';
+import { WorkflowRunLease1763900000007 } from './migrations/0007-workflow-run-lease';
+import { ApiToken1763900000009 } from './migrations/0009-api-token';
 
 /** The migration chain, oldest first. The schema's version is the number of its entries that have run. */
 export const MIGRATIONS = [
@@ -16,6 +18,8 @@ export const MIGRATIONS = [
   AgentRoom1763900000004,
   ToolFirstVersion1763900000005,
   HistoryMicrosecond1763900000006,
+  WorkflowRunLease1763900000007,
+  ApiToken1763900000009,
 ] as const;
 
 const MIGRATION_NAMES: readonly string[] = MIGRATIONS.map((migration) => new migration().name);

@@ -28,6 +28,8 @@ export class Workflow {
   @Varchar(64, { nullable: true }) identity: string | null;
   /** Ours. Higher comes first; NULL is 0. */
   @Int({ nullable: true }) priority: number | null;
+  /** Ours. Who bound it with login on: it is his. NULL: it is the user's of its first run. */
+  @Varchar(150, { nullable: true }) user: string | null;
 }
 
 @Entity('workflow_attribute')

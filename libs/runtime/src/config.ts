@@ -5,6 +5,7 @@
  * came from and the rule it breaks.
  */
 import { readFileSync } from 'node:fs';
+import { isIP } from 'node:net';
 import { availableParallelism, homedir, hostname, totalmem, userInfo } from 'node:os';
 import { join, resolve } from 'node:path';
 import { JobmonError } from '@jobmon/contracts';
@@ -83,7 +84,10 @@ const Origin = /^https?:\/\/[^/\s]+$/;
 const Issuer = z
   .string()
   .max(2_048)
-  .regex(/^https:\/\/[^\s?#]+$|^http:\/\/(localhost|127\.0\.0\.1|\[::1\])(:\d+)?(\/[^\s?#]*)?$/, 'must be an https:// address, without query');
+  .regex(
+    /^https:\/\/[^\s?#]+$|^http:\/\/(localhost|127\.0\.0\.1|\[::1\])(:\d+)?(\/[^\s?#]*)?$/,
+    'must be an https:// address, without query',
+  );
 
 /** `VALUE=ROLE`: whoever has the value in his claim of roles has the role. */
 const RoleOfValue = z
