@@ -11,8 +11,8 @@ import { JobmonError, VERSION } from '@jobmon/contracts';
 import { holdDatabase, openDatabase, type Database, type Procedure, type WriteOptions } from '@jobmon/entities';
 import { inProcessMessenger, type Messenger } from '@jobmon/messaging';
 import { reaperModule } from '@jobmon/reaper';
-import type { Config, Logger } from '@jobmon/runtime';
-import { schedulerModule } from '@jobmon/scheduler';
+import { parseDatabaseUrl, type Config, type Logger } from '@jobmon/runtime';
+import { schedulerModule, type SchedulerContext } from '@jobmon/scheduler';
 import { stateMachineModule } from '@jobmon/state-machine';
 import type { DynamicModule } from '@nestjs/common';
 
@@ -42,6 +42,8 @@ export interface House {
 
 /** Tried first when no port was given. */
 const PORT_DEFAULT = 8070;
+/** Of the leases of a scheduler that nobody competes with. */
+const LEASE_SECONDS_ALONE = 60;
 /** Ports tried after it before giving up. */
 const PORTS_MAX = 200;
 /** Ports that `fetch` and browsers refuse to call (Fetch standard, "bad port"): nobody would reach the house there. */
@@ -74,7 +76,7 @@ export async function startHouse({ config, log, without = [], port, onTrouble }:
     const url = `http://${reachableName(host)}:${chosen}`;
     const context = { config, log, messenger, database };
     const parts: Record<HousePart, () => DynamicModule> = {
-      scheduler: () => schedulerModule(context),
+      scheduler: () => schedulerModule({ ...context, ...leasesOf(config) }),
       reaper: () => reaperModule(context),
       agent: () =>
         agentModule({ config, log: log.child({ part: 'agent' }), findApi: async () => ({ url, token }), version: VERSION }),
@@ -90,6 +92,15 @@ export async function startHouse({ config, log, without = [], port, onTrouble }:
     await takeDown(undo, log);
     throw (error as NodeJS.ErrnoException).code === 'EADDRINUSE' ? portInUse(chosen) : error;
   }
+}
+
+/**
+ * A SQLite file has one house. So its scheduler keeps its name, takes at its start what the house before it had leased, and need not
+ * hurry to renew what nobody else could take. On a server other houses may have a scheduler too.
+ */
+function leasesOf(config: Config): Pick<SchedulerContext, 'config' | 'instance'> {
+  if (parseDatabaseUrl(config.db.url).kind !== 'sqlite') return { config };
+  return { config: { scheduler: { ...config.scheduler, lease_seconds: LEASE_SECONDS_ALONE } }, instance: 'local' };
 }
 
 /** How a part of the house is taken down. */

@@ -9,6 +9,8 @@
  * - **end**: nothing runs and nothing can be queued, so the run is moved to D or E;
  * - **queue**: ready tasks are asked for, at most 1,000 at a time, while fewer than 2,000 wait to be taken; not while it is paused.
  *
+ * Every request carries the number of the run's lease. An answer that says it is lost ends the walk here: another scheduler goes on.
+ *
  * The database is the truth: a status enters the graph only as it was read or answered. Hints and replies only make the graph
  * right sooner than the next look would. A step that fails is tried again later, at most twice a minute in the end.
  */
@@ -40,6 +42,8 @@ export interface RunContext {
   /** Milliseconds of a clock that only goes forward. */
   readonly clock: () => number;
   readonly reconcile_ms: number;
+  /** Another scheduler has leased the run. */
+  readonly letGo: (run: ScheduledRun) => void;
 }
 
 export class ScheduledRun {
@@ -59,6 +63,7 @@ export class ScheduledRun {
   /** The newest thing that somebody did to the workflow before its tasks were last read from the first to the last. */
   private seenEventId = 0;
   private isPaused = false;
+  private isLost = false;
   private isLimitLookDue = false;
   /** Of its workflow; higher goes first. */
   priority = 0;
@@ -68,8 +73,15 @@ export class ScheduledRun {
     private readonly context: RunContext,
     readonly workflow_run_id: number,
     readonly workflow_id: number,
+    /** Of its lease. */
+    readonly fence: number,
   ) {
     this.log = context.log.child({ workflow_id, workflow_run_id });
+  }
+
+  /** Tasks in memory; whoever takes the run over reads them anew. */
+  get size(): number {
+    return this.graph?.size ?? 0;
   }
 
   /** How the run stands in the database besides its status. */
@@ -113,6 +125,7 @@ export class ScheduledRun {
   private nextStep(): (() => Promise<void>) | null {
     const now = this.context.clock();
     const { graph } = this;
+    if (this.isLost) return null;
     if (graph === null) return () => this.start();
     if (this.isFullLookDue || now - this.fullLookAt >= FULL_LOOK_MS) return () => this.lookAtAll(graph);
     if (now - this.lookedAt >= this.context.reconcile_ms) return () => this.look(graph);
@@ -127,7 +140,9 @@ export class ScheduledRun {
 
   private async start(): Promise<void> {
     const { database, messenger, clock } = this.context;
-    const { status } = await send(messenger, moveWorkflowRun, { workflow_run_id: this.workflow_run_id, to: 'R' });
+    const { workflow_run_id, fence } = this;
+    const { status, is_lease_lost } = await send(messenger, moveWorkflowRun, { workflow_run_id, fence, to: 'R' });
+    if (is_lease_lost) return this.lose();
     if (status !== 'R') {
       // It is being stopped, or has ended: the next scan for runs no longer names it.
       this.pause(RETRY_MS_MAX);
@@ -179,8 +194,10 @@ export class ScheduledRun {
   private async end(graph: Graph): Promise<void> {
     const to = graph.isAllDone && this.refusals < 2 ? 'D' : 'E';
     const seen_event_id = this.seenEventId;
-    const { workflow_run_id } = this;
-    const { status } = await send(this.context.messenger, moveWorkflowRun, { workflow_run_id, to, seen_event_id });
+    const { workflow_run_id, fence } = this;
+    const move = { workflow_run_id, fence, to, seen_event_id } as const;
+    const { status, is_lease_lost } = await send(this.context.messenger, moveWorkflowRun, move);
+    if (is_lease_lost) return this.lose();
     if (status !== to) {
       this.refusals += 1;
       this.isFullLookDue = true;
@@ -196,7 +213,9 @@ export class ScheduledRun {
     const task_ids = positions.map((position) => graph.taskIdAt(position));
     const positionOf = new Map(task_ids.map((id, at) => [id, positions[at] as number]));
     try {
-      const reply = await send(this.context.messenger, queueTasks, { workflow_run_id: this.workflow_run_id, task_ids });
+      const { workflow_run_id, fence } = this;
+      const reply = await send(this.context.messenger, queueTasks, { workflow_run_id, fence, task_ids });
+      if (reply.is_lease_lost) return this.lose();
       for (const [id, status] of reply.statuses) {
         const position = positionOf.get(id);
         if (position === undefined) continue;
@@ -239,6 +258,12 @@ export class ScheduledRun {
       const position = graph.positionOf(task.array_id, task.id);
       if (position !== -1) graph.setStatus(position, task.status as TaskStatus);
     }
+  }
+
+  private lose(): void {
+    this.isLost = true;
+    this.log.warn({ fence: this.fence }, 'another scheduler has leased the run, and this one lets it go');
+    this.context.letGo(this);
   }
 
   private pause(ms: number): void {

@@ -3,6 +3,7 @@ import {
   beatWorkflowRuns,
   expireAgent,
   leaseTaskInstances,
+  leaseWorkflowRuns,
   logDistributorId,
   logDone,
   logErrorWorkerNode,
@@ -13,6 +14,8 @@ import {
   logUnknownError,
   moveWorkflowRun,
   queueTasks,
+  releaseWorkflowRuns,
+  renewScheduler,
   reportAttempt,
   submitWorkflowRun,
 } from '@jobmon/contracts';
@@ -80,6 +83,11 @@ class Handlers implements OnModuleInit, OnApplicationShutdown {
     messenger.handle(submitWorkflowRun, (requests) => Promise.all(requests.map((request) => machine.submitWorkflowRun(request))));
     messenger.handle(moveWorkflowRun, (requests) => Promise.all(requests.map((request) => machine.moveWorkflowRun(request))));
     messenger.handle(beatWorkflowRuns, (requests) => Promise.all(requests.map((request) => machine.beatWorkflowRuns(request))));
+    messenger.handle(leaseWorkflowRuns, (requests) => Promise.all(requests.map((request) => machine.leaseWorkflowRuns(request))));
+    messenger.handle(renewScheduler, (requests) => Promise.all(requests.map((request) => machine.renewScheduler(request))));
+    messenger.handle(releaseWorkflowRuns, (requests) =>
+      Promise.all(requests.map((request) => machine.releaseWorkflowRuns(request))),
+    );
   }
 
   /** Last of Nest's steps: what other modules still report while they end is heard. */

@@ -26,7 +26,7 @@ import { idList, type Dialect, type Procedure } from '@jobmon/entities';
 import type { Messenger, Outcome } from '@jobmon/messaging';
 import { outcomeOf } from './outcome';
 import { tasksToChange } from './override';
-import { endSettled, settlePiece } from './settle';
+import { endSettled, settlePiece, type SettledBy } from './settle';
 import type { StateMachineContext } from './state-machine';
 import { requireResources } from './successor';
 import type { ChangedTasks } from './transition';
@@ -58,7 +58,7 @@ export class Operator {
     answer(startOverWorkflow, (request) => this.startOver(request));
     answer(setWorkflowLimits, (request) => this.setLimits(request));
     answer(setWorkflowPriority, (request) => this.setPriority(request));
-    answer(settleWorkflowRun, ({ workflow_run_id }) => this.settle(workflow_run_id));
+    answer(settleWorkflowRun, ({ workflow_run_id, fence = 0 }) => this.settle(workflow_run_id, { fence }));
   }
 
   pause(request: RequestOf<typeof pauseWorkflow>): Promise<ControlReply> {
@@ -107,21 +107,22 @@ export class Operator {
   }
 
   /** Pieces until there is nothing to stop, then the run's end when nothing of it is live. */
-  async settle(workflow_run_id: number): Promise<ReplyOf<typeof settleWorkflowRun>> {
+  async settle(workflow_run_id: number, by: SettledBy = 'person'): Promise<ReplyOf<typeof settleWorkflowRun>> {
     const { database } = this.context;
     const turn = `run ${workflow_run_id}`;
     for (;;) {
       const settled = await this.wide.piece(turn, 'workflow_run.settle', (dialect) =>
-        settlePiece(dialect, this.wide.writer, workflow_run_id),
+        settlePiece(dialect, this.wide.writer, workflow_run_id, by),
       );
       this.tellTasks(settled.tasks);
       for (const agent_id of settled.agents) this.context.messenger.publish(agentOrdered, { agent_id });
+      if (settled.isLeaseLost) return { workflow_run_id, status: settled.status, is_lease_lost: true };
       if (settled.hasMore) continue;
       if (!settled.isQuiet) return { workflow_run_id, status: settled.status };
       // Asked without a lock, before the end: while a run is live no task leaves D.
       const areTasksDone = await areAllTasksDone(database, workflow_run_id);
       const ended = await this.wide.piece(turn, 'workflow_run.settle', (dialect) =>
-        endSettled(dialect, workflow_run_id, areTasksDone),
+        endSettled(dialect, workflow_run_id, areTasksDone, by),
       );
       this.wide.publish(ended);
       return { workflow_run_id, status: ended[0]?.status ?? settled.status };

@@ -8,6 +8,7 @@ import { lockWorkflow, type LiveRun } from './reset';
 import { endRuns } from './resume';
 import type { RunChange } from './run-report';
 import { Transition, type Asker, type ChangedTasks, type LockedInstance } from './transition';
+import { isLeaseLost } from './workflow-run-lease';
 
 /** Attempts of one transaction. */
 const PIECE_ROWS = 1_000;
@@ -18,8 +19,13 @@ const CANCEL: Asker = { actor: Actor.USER, reason: historyReasonOf('workflow.can
 /** What is stopped, by the run's letter. */
 const STOPPED: Readonly<Record<'C' | 'H', readonly TaskInstanceStatus[]>> = { C: ['Q', 'I', 'O', 'R', 'T', 'X'], H: ['Q'] };
 
+/** Who asks for it: a person, whoever holds the run, or a scheduler by this number of its lease. */
+export type SettledBy = 'person' | { readonly fence: number };
+
 export interface Settled {
   readonly status: string;
+  /** The scheduler that asks is a former holder. */
+  readonly isLeaseLost: boolean;
   /** True: ask again at once. */
   readonly hasMore: boolean;
   /** True: nothing of the run is live, and it may end. */
@@ -30,10 +36,11 @@ export interface Settled {
 }
 
 /** One piece. A run that was not told to stop, or that a client drives, is answered as it stands. */
-export function* settlePiece(dialect: Dialect, writer: string, runId: number): Procedure<Settled> {
+export function* settlePiece(dialect: Dialect, writer: string, runId: number, by: SettledBy): Procedure<Settled> {
   const run = yield* lockRun(dialect, runId);
   const done = (more: Partial<Settled> = {}): Settled => ({
     status: run?.status ?? '',
+    isLeaseLost: false,
     hasMore: false,
     isQuiet: false,
     tasks: [],
@@ -41,6 +48,7 @@ export function* settlePiece(dialect: Dialect, writer: string, runId: number): P
     ...more,
   });
   if (run === undefined || run.driver !== Driver.SERVER || (run.status !== 'C' && run.status !== 'H')) return done();
+  if (by !== 'person' && (yield* isLeaseLost(dialect, runId, by.fence))) return done({ isLeaseLost: true });
   const ids = yield* attemptsOf(runId, STOPPED[run.status], PIECE_ROWS);
   if (ids.length === 0) return done({ isQuiet: (yield* attemptsOf(runId, LIVE_TASK_INSTANCE_STATUSES, 1)).length === 0 });
 
@@ -73,9 +81,10 @@ function giveBack(transition: Transition, attempt: LockedInstance, asker: Asker)
 }
 
 /** The end of a run of which nothing is live: T, or D when all its tasks are done (asked before), the workflow with it. */
-export function* endSettled(dialect: Dialect, runId: number, areTasksDone: boolean): Procedure<RunChange[]> {
+export function* endSettled(dialect: Dialect, runId: number, areTasksDone: boolean, by: SettledBy): Procedure<RunChange[]> {
   const run = yield* lockRun(dialect, runId);
   if (run === undefined || run.driver !== Driver.SERVER || (run.status !== 'C' && run.status !== 'H')) return [];
+  if (by !== 'person' && (yield* isLeaseLost(dialect, runId, by.fence))) return [];
   if ((yield* attemptsOf(runId, LIVE_TASK_INSTANCE_STATUSES, 1)).length > 0) return [];
   const workflow = yield* lockWorkflow(dialect, run.workflow_id);
   return yield* endRuns(dialect, workflow, `id = ${run.id}`, areTasksDone ? 'D' : 'T');

@@ -1,9 +1,10 @@
 /**
- * The state machine at work: three lanes over one database, and what is told to the others after each commit.
+ * The state machine at work: five lanes over one database, and what is told to the others after each commit.
  *
  * - **reports**: single reports of workers and agents, many in one transaction;
  * - **bulk**: queueing, leasing and expiring, each request a transaction of up to 1,000 rows;
- * - **workflow-wide**: submitting, moving and beating of runs.
+ * - **workflow-wide**: submitting, moving and beating of runs;
+ * - **renewals** and **leases** of schedulers, which must not be late because something else takes long.
  *
  * It holds no truth: what it remembers (which workflow an instance belongs to, which run was served last) only makes the turns fair
  * and may be lost at any time.
@@ -15,8 +16,11 @@ import {
   type beatWorkflowRuns,
   type expireAgent,
   type leaseTaskInstances,
+  type leaseWorkflowRuns,
   type moveWorkflowRun,
   type queueTasks,
+  type releaseWorkflowRuns,
+  type renewScheduler,
   type ReplyOf,
   type RequestOf,
   type submitWorkflowRun,
@@ -30,6 +34,7 @@ import { queue } from './task';
 import { applyReports, fitReport, instanceOf, type Report, type ReportReply, type StatusReply } from './task-instance';
 import type { ChangedTasks } from './transition';
 import { areAllTasksDone, beat, move, submit, type RunStanding } from './workflow-run';
+import { lease as leaseRuns, release, renew } from './workflow-run-lease';
 
 export interface StateMachineContext {
   readonly log: Logger;
@@ -67,6 +72,8 @@ export class StateMachine {
   private readonly reports: Lane<Report, ReportReply>;
   private readonly bulk: Lane<Errand, unknown>;
   private readonly workflowWide: Lane<Errand, unknown>;
+  private readonly renewals: Lane<Errand, unknown>;
+  private readonly leases: Lane<Errand, unknown>;
   private readonly workflowOf = new Map<number, number>();
   private readonly writer: string;
   /** Where the turns of leases stand. */
@@ -99,6 +106,8 @@ export class StateMachine {
       });
     this.bulk = errands('bulk');
     this.workflowWide = errands('workflow-wide');
+    this.renewals = errands('renewals');
+    this.leases = errands('leases');
   }
 
   /** Single reports: one outcome for each, in order. */
@@ -162,9 +171,28 @@ export class StateMachine {
     );
   }
 
+  leaseWorkflowRuns(request: RequestOf<typeof leaseWorkflowRuns>): Promise<Outcome<ReplyOf<typeof leaseWorkflowRuns>>> {
+    return this.errand(this.leases, request.scheduler_instance, () =>
+      this.write('workflow_run.lease', 'workflow', () => leaseRuns(this.context.database.dialect, request)),
+    );
+  }
+
+  renewScheduler(request: RequestOf<typeof renewScheduler>): Promise<Outcome<ReplyOf<typeof renewScheduler>>> {
+    return this.errand(this.renewals, request.scheduler_instance, () =>
+      this.write('scheduler.renew', 'workflow', () => renew(this.context.database.dialect, request)),
+    );
+  }
+
+  releaseWorkflowRuns(request: RequestOf<typeof releaseWorkflowRuns>): Promise<Outcome<ReplyOf<typeof releaseWorkflowRuns>>> {
+    return this.errand(this.leases, request.scheduler_instance, () =>
+      this.write('workflow_run.release', 'workflow', () => release(this.context.database.dialect, request)),
+    );
+  }
+
   /** Takes nothing new and waits for what was taken. */
   async drain(): Promise<void> {
-    await Promise.all([this.reports.drain(), this.bulk.drain(), this.workflowWide.drain()]);
+    const { reports, bulk, workflowWide, renewals, leases } = this;
+    await Promise.all([reports, bulk, workflowWide, renewals, leases].map((lane) => lane.drain()));
   }
 
   private async writeReports(reports: Report[]): Promise<Outcome<ReportReply>[]> {

@@ -20,6 +20,7 @@ import { idList, instancesByStatus, lockRows, updateRows, type Dialect, type Pro
 import { insertHistory, TaskStatusCounts } from './record';
 import { withNextResources } from './scaling';
 import { ascending, guarded, type Asker } from './transition';
+import { isLeaseLost } from './workflow-run-lease';
 
 const SCHEDULER: Asker = { actor: Actor.SCHEDULER, reason: historyReasonOf('task.queue') };
 
@@ -49,11 +50,12 @@ interface Place {
 /**
  * Queues tasks of a running server run: G or A→Q, one attempt more, an instance in Q, the fence set. Tasks that stand
  * elsewhere are answered as they stand, so a repeat has no second effect. Tasks of another workflow, or without array or
- * resources, refuse the request. A run that is not RUNNING, that is paused, or that a client drives, queues nothing. 12 statements for any
- * number of tasks, one more when a limit is set, and those of `withNextResources` when some of them were tried before.
+ * resources, refuse the request. A run that is not RUNNING, that is paused, that a client drives, or that another scheduler has
+ * leased since, queues nothing. 13 statements for any number of tasks, one more when a limit is set, and those of `withNextResources` when some of them were tried before.
  */
 export function* queue(dialect: Dialect, writer: string, request: RequestOf<typeof queueTasks>): Procedure<Queued> {
   const run = yield* lockRun(dialect, request.workflow_run_id);
+  const is_lease_lost = yield* isLeaseLost(dialect, run.id, request.fence);
   const tasks = yield* lockTasks(dialect, request.task_ids, (task) => task.workflow_id === run.workflow_id);
   refuseStrangers(run.workflow_id, request.task_ids, tasks.rows);
   const answer = (queued: number[], heldBack: number[]): Queued => ({
@@ -61,6 +63,7 @@ export function* queue(dialect: Dialect, writer: string, request: RequestOf<type
     workflow_id: run.workflow_id,
     queued,
   });
+  if (is_lease_lost) return withLeaseLost(answer([], []));
   if (run.driver !== Driver.SERVER || run.status !== 'R' || run.is_paused === 1) return answer([], []);
 
   const ready = inRequestOrder(request.task_ids, tasks.rows).filter(isReady);
@@ -70,6 +73,8 @@ export function* queue(dialect: Dialect, writer: string, request: RequestOf<type
   for (const task of taken) tasks.statuses.set(task.id, 'Q');
   return answer(ascending(taken.map(({ id }) => id)), heldBack);
 }
+
+const withLeaseLost = (done: Queued): Queued => ({ ...done, reply: { ...done.reply, is_lease_lost: true } });
 
 /** Whether a task may be queued. */
 export const isReady = (task: ReadyTask): boolean => task.status === 'G' || task.status === 'A';

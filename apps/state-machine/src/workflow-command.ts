@@ -11,6 +11,7 @@ import {
   historyReasonOf,
   ID_MAX,
   JobmonError,
+  type Lease,
   type RequestOf,
   type resetWorkflow,
   type resumeWorkflow,
@@ -39,6 +40,7 @@ import { hasUnended, linkSuccessor, meetRun, modeOf, resumeEvent } from './succe
 import { guarded, Transition, type Asker, type ChangedTasks, type LockedTask } from './transition';
 import { WAITING_COMMANDS } from './workflow-control';
 import { insertEvent } from './workflow-event';
+import { isLeaseLost } from './workflow-run-lease';
 
 /** A command that links a server run when it has made its tasks ready, unless one is live. */
 export type LinkingCommand = Extract<WorkflowCommand, { readonly operation: 'workflow.resume' | 'workflow.retry' }>;
@@ -79,6 +81,8 @@ export interface Step {
   readonly is_joined?: true;
   /** A run or an attempt has to end before the command can go on; whoever comes later does. */
   readonly is_waiting?: true;
+  /** The scheduler that asks is a former holder of its run; nothing was done. */
+  readonly is_lease_lost?: true;
   /** Why the command is not done at all; E18 answers it. */
   readonly refusal?: string;
   /** Status of the workflow after the last piece. */
@@ -107,12 +111,19 @@ const RETRY: Asker = { actor: Actor.USER, reason: historyReasonOf('workflow.retr
 const OVERRIDE: Asker = { actor: Actor.USER, reason: historyReasonOf('task.update_statuses') };
 
 /**
- * One piece. `isBegun`: the caller has done a piece already, so when the row is gone somebody else did the last one.
+ * One piece. `isBegun`: the caller has done a piece already, so when the row is gone somebody else did the last one. `lease`: of the
+ * scheduler that asks.
  *
  * @throws JobmonError UNAVAILABLE while another command on the workflow is in progress; NOT_FOUND; MALFORMED for a refused C23;
  *   CONFLICT for what v4 is asked for and cannot do
  */
-export function* stepCommand(dialect: Dialect, writer: string, command: WorkflowCommand, isBegun: boolean): Procedure<Step> {
+export function* stepCommand(
+  dialect: Dialect,
+  writer: string,
+  command: WorkflowCommand,
+  isBegun: boolean,
+  lease?: Lease,
+): Procedure<Step> {
   const workflow = yield* lockWorkflow(dialect, command.request.workflow_id);
   const row = yield* standingCommand(command);
   const changed: RunChange[] = [];
@@ -126,6 +137,7 @@ export function* stepCommand(dialect: Dialect, writer: string, command: Workflow
     retried: [],
     ...more,
   });
+  if (lease !== undefined && (yield* isLeaseLost(dialect, ...lease))) return step({ is_lease_lost: true });
   if (row === undefined && isBegun) return step({ is_ended: true, is_joined: true });
   if (row === undefined) {
     const refusal = yield* refusalOf(command, workflow);

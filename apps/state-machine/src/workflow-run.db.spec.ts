@@ -148,7 +148,7 @@ describeOnDatabases('workflow_run', (database) => {
     const client = await insertWorkflow(database(), { ...overdue, driver: 'client' });
     const ids = [live, ended, client].map((made) => made.workflow_run_id);
     const { machine } = startMachine(database());
-    const [reply] = replies([await machine.beatWorkflowRuns({ workflow_run_ids: [...ids, 2_000_000_000] })]);
+    const [reply] = replies([await machine.beatWorkflowRuns({ leases: [...ids, 2_000_000_000].map((id) => [id, 0]) })]);
     expect(reply?.statuses).toEqual([
       [ids[0], 'R'],
       [ids[1], 'E'],

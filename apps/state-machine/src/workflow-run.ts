@@ -26,6 +26,7 @@ import { liveRunOf, requireNoCommand, type LockedWorkflow } from './reset';
 import { wellFormed } from './text';
 import { ascending, guarded } from './transition';
 import { newestEventOf } from './workflow-event';
+import { isLeaseLost, leasesHeld } from './workflow-run-lease';
 
 /** What submit and move answer, and whether the status is new, which is then told to whoever listens. */
 export interface RunStanding {
@@ -177,7 +178,7 @@ export function* link(
 }
 
 /**
- * Moves a server run and its workflow. Refused, with what stands as the answer: a run that a client drives, a step that either
+ * Moves a server run and its workflow. Refused, with what stands as the answer: a former holder of the run, a run that a client drives, a step that either
  * table lacks, D while a task is not D (`areAllTasksDone`, asked before), E while an instance is live or after a retry that the
  * scheduler has not seen.
  */
@@ -201,6 +202,10 @@ export function* move(
     workflow_id: owner.workflow_id,
     is_changed: status !== run.status,
   });
+  if (yield* isLeaseLost(dialect, id, request.fence)) {
+    const { reply, ...rest } = standing(run.status);
+    return { ...rest, reply: { ...reply, is_lease_lost: true } };
+  }
   const path = run.driver === Driver.SERVER ? pathOf(run.status, request.to) : null;
   const follows = path && followedBy(workflow.status, path);
   if (path === null || follows === null) return standing(run.status);
@@ -265,18 +270,19 @@ function* hasLiveInstance(runId: number): Procedure<boolean> {
   return read.rows.length > 0;
 }
 
-/** The deadline of live server runs moves on; every run that exists is answered with its status. No decision, so no lock before. */
+/** The deadline of live server runs that are still held moves on; every run that exists is answered with its status. No decision, so no lock before. */
 export function* beat(
   dialect: Dialect,
   request: RequestOf<typeof beatWorkflowRuns>,
 ): Procedure<ReplyOf<typeof beatWorkflowRuns>> {
-  const list = idList(ascending(request.workflow_run_ids));
+  const held = idList(ascending((yield* leasesHeld(request.leases)).map(([id]) => id)));
   yield {
     sql:
-      `UPDATE workflow_run SET heartbeat_date = ${dialect.nowPlusSeconds} WHERE id IN ${list.sql} ` +
+      `UPDATE workflow_run SET heartbeat_date = ${dialect.nowPlusSeconds} WHERE id IN ${held.sql} ` +
       `AND driver = '${Driver.SERVER}' AND status IN (${letters(LIVE_WORKFLOW_RUN_STATUSES)})`,
-    params: [WORKFLOW_RUN_DEADLINE_SECONDS, ...list.params],
+    params: [WORKFLOW_RUN_DEADLINE_SECONDS, ...held.params],
   };
+  const list = idList(ascending(request.leases.map(([id]) => id)));
   const read = yield { sql: `SELECT id, status FROM workflow_run WHERE id IN ${list.sql} ORDER BY id`, params: list.params };
   return { statuses: (read.rows as { id: number; status: string }[]).map(({ id, status }) => [id, status]) };
 }

@@ -24,6 +24,7 @@ import {
   updateRunStatus,
   updateTaskStatuses,
   workflowRunChanged,
+  type Lease,
   type Operation,
   type ReplyOf,
   type RequestOf,
@@ -106,7 +107,7 @@ export class WorkflowWide {
     answer(setResumeState, (request) => this.setResumeState(request));
     answer(resetWorkflow, (request) => this.resetWorkflow(request));
     answer(updateTaskStatuses, (request) => this.updateTaskStatuses(request));
-    answer(continueCommand, ({ workflow_id }) => this.continueCommand(workflow_id));
+    answer(continueCommand, ({ workflow_id, lease }) => this.continueCommand(workflow_id, lease));
   }
 
   /** Takes nothing new, waits for the pieces under way; what they are parts of is gone on with by whoever comes next. */
@@ -206,8 +207,8 @@ export class WorkflowWide {
     };
   }
 
-  /** The rest of a command that its row tells of. */
-  async continueCommand(workflow_id: number): Promise<ReplyOf<typeof continueCommand>> {
+  /** The rest of a command that its row tells of. A former holder of the run that he names does nothing. */
+  async continueCommand(workflow_id: number, lease?: Lease): Promise<ReplyOf<typeof continueCommand>> {
     const [row] = await this.context.database.read<{ operation: string; request: unknown }>(
       'SELECT operation, request FROM workflow_command WHERE workflow_id = ?',
       [workflow_id],
@@ -216,8 +217,8 @@ export class WorkflowWide {
     const { operation } = row as { operation: WorkflowCommand['operation'] };
     const request = requestIn(row.request) as never;
     const task_ids = await this.tasksAgain({ operation, request } as WorkflowCommand);
-    const { is_ended } = await this.command({ operation, request, task_ids } as WorkflowCommand, true);
-    return { is_ended };
+    const { is_ended, is_lease_lost } = await this.command({ operation, request, task_ids } as WorkflowCommand, true, lease);
+    return { is_ended, is_lease_lost };
   }
 
   /** The tasks of a command that has begun: what it was allowed to begin it may end, whatever has become of the workflow meanwhile. */
@@ -230,19 +231,19 @@ export class WorkflowWide {
   }
 
   /** Does a command piece by piece to its end, or to where it has to wait, beside whoever else does it. */
-  async command(command: WorkflowCommand, isBegun = false): Promise<Step> {
+  async command(command: WorkflowCommand, isBegun = false, lease?: Lease): Promise<Step> {
     let before: Step | undefined;
     let is_changed = false;
     for (;;) {
       const step = await this.piece(command.request.workflow_id, command.operation, (dialect) =>
-        stepCommand(dialect, this.writer, command, isBegun || before !== undefined),
+        stepCommand(dialect, this.writer, command, isBegun || before !== undefined, lease),
       );
       this.publish(step.changed);
       for (const run of step.retried) if (run.task_ids.length > 0) this.context.messenger.publish(taskChanged, run);
       is_changed ||= step.is_changed;
       // Somebody else did the last piece: what it had changed in all is what was seen last, or nothing.
       const progress = step.is_joined && before !== undefined ? before.progress : step.progress;
-      if (step.is_ended || step.is_waiting) return { ...step, progress, is_changed };
+      if (step.is_ended || step.is_waiting || step.is_lease_lost) return { ...step, progress, is_changed };
       before = step;
     }
   }

@@ -4,6 +4,7 @@ import { DateText, HashDigits, Id, Limit, Repeated } from './id';
 import { machine } from './machine';
 import { event, operation } from './operation';
 import { FallbackQueues, RequestedResources, ResourceScales } from './resources';
+import { Fence, LeaseLost } from './workflow-run-lease';
 
 export const TaskStatus = {
   REGISTERING: 'G',
@@ -236,12 +237,13 @@ export const queueTasks = operation({
   name: 'task.queue',
   owner: 'state-machine',
   summary: 'Queue ready tasks of a server run within its limits.',
-  request: z.object({ workflow_run_id: Id, task_ids: z.array(Id).min(1).max(1_000) }),
+  request: z.object({ workflow_run_id: Id, fence: Fence.optional(), task_ids: z.array(Id).min(1).max(1_000) }),
   reply: z.object({
     /** The status that stands now for every task asked about (race 12). */
     statuses: z.array(z.tuple([z.number().int(), z.enum(Object.values(TaskStatus) as [TaskStatus, ...TaskStatus[]])])),
     /** Tasks that a limit holds back; ask again when something of the run has finished. */
     held_back: z.array(z.number().int()),
+    is_lease_lost: LeaseLost,
   }),
 });
 

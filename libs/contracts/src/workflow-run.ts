@@ -4,6 +4,7 @@ import { Id } from './id';
 import { machine } from './machine';
 import { event, operation } from './operation';
 import type { WorkflowStatus } from './workflow';
+import { Fence, Lease, LeaseLost, LEASES_MAX } from './workflow-run-lease';
 
 export const WorkflowRunStatus = {
   REGISTERED: 'G',
@@ -116,7 +117,8 @@ export const submitWorkflowRun = operation({
 /**
  * The scheduler moves a server run on: R (through I and O), D or E. The workflow follows in the same write; both are
  * validated first (race 41). D is refused while a task is not D, E while an instance is live or when something was done to the
- * workflow that the scheduler had not seen when it read the tasks (a retry made some of them ready). Answers what stands.
+ * workflow that the scheduler had not seen when it read the tasks (a retry made some of them ready). Answers what stands; to a former
+ * holder of the run that alone.
  */
 export const moveWorkflowRun = operation({
   name: 'workflow_run.move',
@@ -124,11 +126,12 @@ export const moveWorkflowRun = operation({
   summary: 'Move a server run to running, done or error.',
   request: z.object({
     workflow_run_id: Id,
+    fence: Fence.optional(),
     to: z.enum(['R', 'D', 'E']),
     /** The newest `workflow_event` of the workflow that the scheduler has seen, 0 for none; looked at for E. */
     seen_event_id: z.number().int().nonnegative().optional(),
   }),
-  reply: z.object({ workflow_run_id: z.number().int(), status: z.string() }),
+  reply: z.object({ workflow_run_id: z.number().int(), status: z.string(), is_lease_lost: LeaseLost }),
 });
 
 /**
@@ -140,8 +143,8 @@ export const settleWorkflowRun = operation({
   name: 'workflow_run.settle',
   owner: 'state-machine',
   summary: 'Go on with the stop of a server run.',
-  request: z.object({ workflow_run_id: Id }),
-  reply: z.object({ workflow_run_id: z.number().int(), status: z.string() }),
+  request: z.object({ workflow_run_id: Id, fence: Fence.optional() }),
+  reply: z.object({ workflow_run_id: z.number().int(), status: z.string(), is_lease_lost: LeaseLost }),
 });
 
 /**
@@ -156,12 +159,12 @@ export const endLeftAttempts = operation({
   reply: z.object({ workflow_run_id: z.number().int(), ended: z.number().int() }),
 });
 
-/** Sign of life of the driver of server runs: their deadline moves to now plus 93 s. No status changes. */
+/** Sign of life of the driver of server runs: the deadline of those that it still holds moves to now plus 93 s. No status changes. */
 export const beatWorkflowRuns = operation({
   name: 'workflow_run.beat',
   owner: 'state-machine',
   summary: 'The scheduler is alive and holds these runs.',
-  request: z.object({ workflow_run_ids: z.array(Id).min(1).max(1_000) }),
+  request: z.object({ leases: z.array(Lease).min(1).max(LEASES_MAX) }),
   reply: z.object({ statuses: z.array(z.tuple([z.number().int(), z.string()])) }),
 });
 

@@ -39,6 +39,8 @@ export interface Dialect {
   readonly nowPlusSeconds: string;
   /** Appended to a SELECT by primary key: ` FOR UPDATE`, or nothing where the writer is alone. */
   readonly forUpdate: string;
+  /** The same, leaving away the rows that somebody else holds instead of waiting for them. */
+  readonly forUpdateOfFree: string;
   /** Behind a table's name: its rows are found by primary key, whatever the optimizer thinks of a small table. */
   readonly byPrimaryKey: string;
   /** A join whose left side is read first, whatever the optimizer thinks. */

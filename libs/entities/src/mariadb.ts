@@ -58,6 +58,7 @@ export function mariadbDialect(collation: string): Dialect {
     microsecond: 'MICROSECOND(UTC_TIMESTAMP(6))',
     nowPlusSeconds: 'DATE_ADD(UTC_TIMESTAMP(), INTERVAL ? SECOND)',
     forUpdate: ' FOR UPDATE',
+    forUpdateOfFree: ' FOR UPDATE SKIP LOCKED',
     byPrimaryKey: ' FORCE INDEX (PRIMARY)',
     joinInOrder: 'STRAIGHT_JOIN',
     insertIgnore: 'INSERT IGNORE',

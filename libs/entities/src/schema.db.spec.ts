@@ -2,7 +2,7 @@ import { taskInstanceMachine, taskMachine, workflowMachine, workflowRunMachine }
 import { describeOnDatabaseKinds, describeOnDatabases, insertWorkflow, makePythonDatabase, runSql } from '@jobmon/testkit';
 import { pino } from 'pino';
 import { isDuplicateKey, openDatabase, type Database } from './index';
-import { ENTITIES, OWN_ENTITIES, SHARED_ENTITIES } from './entities';
+import { ENTITIES, SHARED_ENTITIES, SQLITE_ENTITIES } from './entities';
 import { MIGRATIONS } from './schema';
 
 const log = pino({ level: 'silent' });
@@ -14,8 +14,9 @@ describeOnDatabases('the schema', (database) => {
   });
 
   it('has the 31 shared tables and ours, and every status of the machines in its table', async () => {
-    expect([SHARED_ENTITIES.length, OWN_ENTITIES.length]).toEqual([31, 6]);
-    for (const entity of ENTITIES) await database().dataSource.getRepository(entity).find({ take: 1 });
+    expect(SHARED_ENTITIES).toHaveLength(31);
+    const entities = database().dialect.name === 'sqlite' ? SQLITE_ENTITIES : ENTITIES;
+    for (const entity of entities) await database().dataSource.getRepository(entity).find({ take: 1 });
     for (const machine of [taskMachine, taskInstanceMachine, workflowMachine, workflowRunMachine]) {
       const rows = await database().read(`SELECT id, label, description FROM ${machine.name}_status ORDER BY id`);
       const states = Object.entries(machine.states).sort(([a], [b]) => (a < b ? -1 : 1));

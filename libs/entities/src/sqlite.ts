@@ -50,6 +50,7 @@ export const sqliteDialect: Dialect = {
   microsecond: `(CAST(substr(strftime('%f', 'now'), 4) AS INTEGER) * 1000)`,
   nowPlusSeconds: `datetime('now', ? || ' seconds')`,
   forUpdate: '',
+  forUpdateOfFree: '',
   byPrimaryKey: '',
   joinInOrder: 'CROSS JOIN',
   insertIgnore: 'INSERT OR IGNORE',

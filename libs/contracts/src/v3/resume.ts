@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { Id } from '../id';
 import { operation, type Operation } from '../operation';
+import { Lease, LeaseLost } from '../workflow-run-lease';
 
 /**
  * Prepares tasks of one workflow for a new run: each that is not D → G with no attempts counted and the fence cleared, and
@@ -80,8 +81,12 @@ export const continueCommand = operation({
   name: 'workflow.continue_command',
   owner: 'state-machine',
   summary: 'Go on with a command of a whole workflow that was cut off.',
-  request: z.object({ workflow_id: Id }),
-  reply: z.object({ is_ended: z.boolean() }),
+  request: z.object({
+    workflow_id: Id,
+    /** Of a scheduler: the run that it holds. Whoever holds none (the reaper) leaves it away. */
+    lease: Lease.optional(),
+  }),
+  reply: z.object({ is_ended: z.boolean(), is_lease_lost: LeaseLost }),
 });
 
 export const RESUME_OPERATIONS: readonly Operation[] = [
