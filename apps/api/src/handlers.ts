@@ -2,10 +2,13 @@
 import {
   addVersionOfTool,
   beatAgent,
+  createApiToken,
   drainAgent,
+  followLogRecords,
   followWorkflow,
   explainTask,
   getAgent,
+  getLogin,
   getTask,
   getTemplateUsage,
   getWorkflow,
@@ -14,6 +17,7 @@ import {
   leaseAssignments,
   leaveAgent,
   listAgents,
+  listApiTokens,
   listClusters,
   listTaskErrors,
   listTasks,
@@ -32,7 +36,9 @@ import {
   registerWorkflow,
   reportAttempts,
   restoreAgent,
+  revokeApiToken,
   submitWorkflow,
+  whoAmI,
   type Operation,
   type ReplyOf,
   type RequestOf,
@@ -40,9 +46,11 @@ import {
 import type { Sender } from '@jobmon/messaging';
 import { answerBeat, answerLease, answerOrders, answerReports, joinAgent, letAgentLeave } from './agent';
 import { drain, findAgent, findAgents, restore } from './agent-view';
+import { describeCaller, endApiToken, findApiTokens, findLogin, makeApiToken } from './api-token';
 import { findClusters } from './cluster';
 import type { ApiContext, Call, Room } from './context';
 import { storeEdges } from './dag';
+import { followRecords } from './log-record';
 import { findTemplateUsage } from './resource-usage';
 import { submit } from './submit';
 import { bindTasks } from './task';
@@ -74,6 +82,11 @@ export function handlersOf(context: ApiContext, sender: Sender): ReadonlyMap<Ope
     void handlers.set(operation, (request, call) => handler(room, request as never, call));
 
   registerPythonProtocol(answer);
+  answer(getLogin, findLogin);
+  answer(whoAmI, describeCaller);
+  answer(createApiToken, makeApiToken);
+  answer(listApiTokens, findApiTokens);
+  answer(revokeApiToken, endApiToken);
   answer(registerTool, findOrMakeTool);
   answer(addVersionOfTool, addVersion);
   answer(listVersionsOfTool, findVersions);
@@ -97,6 +110,7 @@ export function handlersOf(context: ApiContext, sender: Sender): ReadonlyMap<Ope
   answer(listTaskErrors, findErrors);
   answer(getTask, findTask);
   answer(explainTask, explain);
+  answer(followLogRecords, followRecords);
   answer(registerAgent, joinAgent);
   answer(listAgents, findAgents);
   answer(getAgent, findAgent);

@@ -6,6 +6,7 @@ export * from './errors';
 export * from './history';
 export * from './id';
 export * from './login';
+export * from './log-record';
 export * from './machine';
 export * from './operation';
 export * from './operations';

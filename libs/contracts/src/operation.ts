@@ -7,7 +7,7 @@ import type { z } from 'zod';
 import type { Role } from './access';
 
 /** The services that can own an operation (a folder in `apps/` each). */
-export type Service = 'api' | 'state-machine' | 'scheduler' | 'agent' | 'reaper';
+export type Service = 'api' | 'state-machine' | 'scheduler' | 'agent' | 'reaper' | 'log-sink';
 
 /** How HTTP reaches an operation. */
 export interface HttpBinding {

@@ -15,7 +15,8 @@ import {
   reportAttempts,
   restoreAgent,
 } from './agent';
-import { createApiToken, listApiTokens, revokeApiToken } from './api-token';
+import { apiTokenRevoked, createApiToken, listApiTokens, revokeApiToken } from './api-token';
+import { followLogRecords, listLogRecords, logRecordStored } from './log-record';
 import { getLogin, whoAmI } from './login';
 import type { Event, Operation } from './operation';
 import { getTemplateUsage } from './resource-usage';
@@ -95,6 +96,8 @@ export const OPERATIONS: readonly Operation[] = [
   listTaskErrors,
   getTask,
   explainTask,
+  listLogRecords,
+  followLogRecords,
   registerAgent,
   listAgents,
   getAgent,
@@ -122,8 +125,10 @@ export const OPERATIONS: readonly Operation[] = [
 export const EVENTS: readonly Event[] = [
   agentAsked,
   agentOrdered,
+  apiTokenRevoked,
   taskChanged,
   taskQueued,
   workflowRunChanged,
   workflowControlled,
+  logRecordStored,
 ];

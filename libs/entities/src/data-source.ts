@@ -4,13 +4,20 @@
  */
 import { parseDatabaseUrl, type Logger } from '@jobmon/runtime';
 import type { Database } from './database';
+import { LogRecordRow } from './log-record';
 import { openMariadb } from './mariadb';
+import { LogRecordFile1763900000001 } from './migrations/0008-log-record';
+import { refuseOlderSchema } from './schema';
 import { openSqlite } from './sqlite';
 
 export interface DatabaseSettings {
   /** `sqlite:FILE`, `mysql://USER:PASSWORD@HOST:PORT/DATABASE` or `mariadb://…`. */
   readonly url: string;
   readonly log: Logger;
+  /** False: the schema of a server's database must be there already, and nothing is changed. True when absent. */
+  readonly migrates?: boolean;
+  /** Told before each migration of a server's database: its name, and which one it is of how many. */
+  readonly onMigration?: (name: string, number: number, count: number) => void;
 }
 
 /**
@@ -22,7 +29,38 @@ export interface DatabaseSettings {
  */
 export async function openDatabase(settings: DatabaseSettings): Promise<Database> {
   const address = parseDatabaseUrl(settings.url);
-  return address.kind === 'sqlite' ? openSqlite(address.file, settings.log) : openMariadb(address, settings.log);
+  return address.kind === 'sqlite' ? openSqlite(address.file, settings.log) : openMariadb(address, settings);
+}
+
+/** Behind the name of a SQLite database stands the file of its log records. */
+export const RECORDS_SUFFIX = '.log-records';
+
+/**
+ * The database that holds the log records of `database`, which was opened by `url`: itself on a server; beside a SQLite file a second file, so
+ * that what is said of the work never waits for the work, nor the other way round. Closing it leaves `database` open.
+ *
+ * @throws as `openDatabase`.
+ */
+export async function openLogRecords(database: Database, { url, log }: DatabaseSettings): Promise<Database> {
+  const address = parseDatabaseUrl(url);
+  if (address.kind !== 'sqlite') return Object.create(database, { close: { value: async () => undefined } }) as Database;
+  return openSqlite(`${address.file}${RECORDS_SUFFIX}`, log, {
+    entities: [LogRecordRow],
+    migrations: [LogRecordFile1763900000001],
+  });
+}
+
+/**
+ * Asks an open database whether its schema is one that this program works on.
+ *
+ * @throws JobmonError as `refuseOlderSchema` does.
+ */
+export async function requireSchema(database: Database): Promise<void> {
+  const applied = await database.read<{ name: string }>('SELECT name FROM migrations ORDER BY id');
+  refuseOlderSchema(
+    applied.map(({ name }) => name),
+    'the database',
+  );
 }
 
 /** Whether a statement failed because a row with the same key exists: the primary key or a unique one, on either database. */

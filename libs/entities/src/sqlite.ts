@@ -23,9 +23,9 @@ import { setImmediate as nextTurn, setTimeout as pause } from 'node:timers/promi
 import { JobmonError } from '@jobmon/contracts';
 import { makeFolder, type Logger } from '@jobmon/runtime';
 import SqliteHandle from 'better-sqlite3';
-import { DataSource } from 'typeorm';
+import { DataSource, type MigrationInterface } from 'typeorm';
 import type { Database, Dialect, Procedure, SqlValue, StatementCounts, StatementResult, WriteOptions } from './database';
-import { ENTITIES } from './entities';
+import { SQLITE_ENTITIES } from './entities';
 import { keepDatesAsText, MIGRATIONS, pendingMigrations } from './schema';
 
 /** Bound of all waiting and trying again of one write (design section 4). */
@@ -66,18 +66,25 @@ export const sqliteDialect: Dialect = {
   inserted: (column) => `excluded.\`${column}\``,
 };
 
-/** Opens, makes or migrates the file and starts its two connections. */
-export async function openSqlite(file: string, log: Logger): Promise<Database> {
+/** What a file holds, and the chain of migrations that makes it so. */
+export interface SqliteSchema {
+  readonly entities: readonly (new () => object)[];
+  readonly migrations: readonly (new () => MigrationInterface)[];
+}
+const SCHEMA: SqliteSchema = { entities: SQLITE_ENTITIES, migrations: MIGRATIONS };
+
+/** Opens, makes or migrates the file and starts its two connections. Its schema is the house's when it isn't given. */
+export async function openSqlite(file: string, log: Logger, schema = SCHEMA): Promise<Database> {
   try {
     makeFolder(dirname(file));
     refuseOtherFiles(file);
     const isNew = !existsSync(file);
-    await migrate(file, log);
+    await migrate(file, log, schema);
     // Commands and output tails are nobody else's business; SQLite gives the files beside it the same mode.
     if (isNew) chmodSync(file, 0o600);
     // SQLite opens a file that may only be read without a word, and fails at the first write.
     accessSync(file, constants.W_OK);
-    return await SqliteDatabase.open(file);
+    return await SqliteDatabase.open(file, schema);
   } catch (error) {
     throw explained(error, file);
   }
@@ -108,14 +115,14 @@ class SqliteDatabase implements Database {
     this.writer = new StatementCache(write_handle);
   }
 
-  static async open(file: string): Promise<SqliteDatabase> {
+  static async open(file: string, schema: SqliteSchema): Promise<SqliteDatabase> {
     const writer = new SqliteHandle(file, { fileMustExist: true, timeout: 0 });
     try {
       // Another process may be opening the file at this moment, or closing it as its last one.
       const deadline = Date.now() + WRITE_PATIENCE_MS;
       await untilUnlocked(deadline, () => writer.pragma('journal_mode = WAL'));
       writer.pragma('synchronous = FULL');
-      const dataSource = new DataSource({ ...dataSourceOptions(file), readonly: true });
+      const dataSource = new DataSource({ ...dataSourceOptions(file, schema), readonly: true });
       prepareDriver(dataSource);
       await untilUnlocked(deadline, () => dataSource.initialize());
       return new SqliteDatabase(file, dataSource, writer, handleOf(dataSource));
@@ -278,14 +285,14 @@ export function refuseOtherFiles(file: string): void {
   }
 }
 
-function dataSourceOptions(file: string) {
+function dataSourceOptions(file: string, { entities, migrations }: SqliteSchema) {
   return {
     type: 'better-sqlite3' as const,
     driver: SqliteHandle,
     database: file,
     timeout: 0,
-    entities: [...ENTITIES],
-    migrations: [...MIGRATIONS],
+    entities: [...entities],
+    migrations: [...migrations],
     synchronize: false,
     logging: false,
   };
@@ -307,19 +314,20 @@ function handleOf(dataSource: DataSource): SqliteHandle.Database {
  * Runs the missing migrations in one transaction on a connection of its own. A process that comes second waits for the first
  * and finds nothing left to do. A file with tables in it is copied beside itself before anything is changed.
  */
-async function migrate(file: string, log: Logger): Promise<void> {
+async function migrate(file: string, log: Logger, schema: SqliteSchema): Promise<void> {
+  const known = schema.migrations.map((Migration) => new Migration().name ?? Migration.name);
   const deadline = Date.now() + MIGRATION_PATIENCE_MS;
-  const dataSource = new DataSource(dataSourceOptions(file));
+  const dataSource = new DataSource(dataSourceOptions(file, schema));
   prepareDriver(dataSource);
   await untilUnlocked(deadline, () => dataSource.initialize());
   const handle = handleOf(dataSource);
   try {
     const standing = await untilUnlocked(deadline, () => appliedMigrations(handle));
-    if (pendingMigrations(standing, file).length === 0) return;
+    if (pendingMigrations(standing, file, known).length === 0) return;
     await untilUnlocked(deadline, () => handle.pragma('journal_mode = WAL'));
     await untilUnlocked(deadline, () => handle.exec('BEGIN IMMEDIATE'));
     const applied = appliedMigrations(handle);
-    const pending = pendingMigrations(applied, file);
+    const pending = pendingMigrations(applied, file, known);
     if (pending.length > 0) {
       if (hasTables(handle)) await backUp(file, applied.length, log);
       await dataSource.runMigrations({ transaction: 'none' });
