@@ -3,9 +3,10 @@
  * make a child logger with `log.child({ request_id })`. Tokens and passwords are struck out where they are known to stand.
  */
 import { dirname, resolve } from 'node:path';
-import { pino, stdTimeFunctions, type Logger, type LoggerOptions } from 'pino';
+import { pino, stdTimeFunctions, symbols, type DestinationStream, type Logger, type LoggerOptions } from 'pino';
 import type { Config } from './config';
 import { makeFolder } from './folder';
+import type { LogQueue } from './log-queue';
 
 export type { Logger } from 'pino';
 
@@ -15,6 +16,10 @@ export interface LoggerSettings {
   readonly level: Config['log']['level'];
   /** File to append to, or a stream (tests). Absent: standard output. */
   readonly destination?: string | { write(line: string): void };
+  /** Which process of the service writes; in every line when given. */
+  readonly instance?: string;
+  /** Where lines are put a second time, for the log sink. */
+  readonly queue?: LogQueue;
 }
 
 /** Where secrets can stand in what is logged: a request, its headers, a settings object, one of them a level deeper. */
@@ -38,7 +43,11 @@ export function hidePasswords(text: string): string {
 export function createLogger(settings: LoggerSettings): Logger {
   const options: LoggerOptions = {
     level: settings.level,
-    base: { service: settings.service, pid: process.pid },
+    base: {
+      service: settings.service,
+      ...(settings.instance === undefined ? {} : { instance: settings.instance }),
+      pid: process.pid,
+    },
     timestamp: stdTimeFunctions.isoTime,
     messageKey: 'message',
     errorKey: 'error',
@@ -46,12 +55,26 @@ export function createLogger(settings: LoggerSettings): Logger {
     formatters: { level: (label) => ({ level: label }) },
     hooks: { streamWrite: hidePasswords },
   };
-  const { destination } = settings;
-  if (typeof destination === 'object') return pino(options, destination);
+  const { destination, queue } = settings;
+  if (typeof destination === 'object') return pino(options, copying(destination, queue));
   if (destination !== undefined) makeFolder(dirname(resolve(destination)));
   // Written at once, not from a buffer: what was said before a kill -9 can be read after it.
   const file = pino.destination({ dest: destination ?? 1, sync: true, maxLength: BYTES_WAITING_MAX });
   // A full disk or a closed pipe loses lines; it must not throw into the work that is being told about.
   file.on('error', () => undefined);
-  return pino(options, file);
+  return pino(options, copying(file, queue));
+}
+
+/** A stream that gives each line to another one, and then to the queue. */
+function copying(first: { write(line: string): unknown }, queue: LogQueue | undefined): DestinationStream {
+  if (queue === undefined) return first as DestinationStream;
+  return {
+    // Asks pino to tell the level beside the line.
+    [symbols.needsMetadataGsym]: true,
+    lastLevel: 0,
+    write(line: string): void {
+      first.write(line);
+      queue.offer(line, this.lastLevel);
+    },
+  } as DestinationStream & { lastLevel: number };
 }

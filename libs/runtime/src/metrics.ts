@@ -55,6 +55,8 @@ export const metrics = {
   leases_held: gauge('jobmon_leases_held', 'workflow runs held by lease', []),
   /** Leases taken, renewed, lost, released. */
   leases: counter('jobmon_leases_total', 'what became of leases', ['what']),
+  /** The second copy of log records: `sent` to the sink's stream, `shed` for want of room, `stored` by this process, `refused` for their form. */
+  log_records: counter('jobmon_log_records_total', 'log records on their way to the sink', ['outcome']),
   /** 1 while a need of this process (database, migrations, bus) is there, else 0. */
   need_up: gauge('jobmon_need_up', 'whether a need is there', ['need']),
 } as const;
