@@ -16,6 +16,7 @@ const MAY_IMPORT = {
   'state-machine': ['contracts', 'runtime', 'messaging', 'entities'],
   scheduler: ['contracts', 'runtime', 'messaging', 'entities'],
   reaper: ['contracts', 'runtime', 'messaging', 'entities'],
+  admin: ['contracts', 'runtime', 'messaging', 'entities'],
   agent: ['contracts', 'runtime', 'client', 'cluster'],
   cli: ['contracts', 'client', 'local', 'agent'],
   local: [
@@ -40,6 +41,7 @@ const FENCED = {
   mysql2: ['entities', 'testkit'],
   'better-sqlite3': ['entities', 'testkit'],
   nats: ['messaging', 'testkit'],
+  'prom-client': ['runtime'],
   pino: ['runtime', 'testkit'],
 };
 

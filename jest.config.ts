@@ -24,6 +24,7 @@ const config: Config = {
     ],
   },
   moduleNameMapper: {
+    '^@jobmon/messaging/service$': '<rootDir>/libs/messaging/src/service/index.ts',
     '^@jobmon/(contracts|runtime|messaging|entities|client|cluster|testkit)$': '<rootDir>/libs/$1/src/index.ts',
     '^@jobmon/(api|state-machine|scheduler|reaper|agent)$': '<rootDir>/apps/$1/src/module.ts',
     '^@jobmon/local$': '<rootDir>/apps/local/src/index.ts',

@@ -30,7 +30,7 @@ const DIST = path.join(ROOT, 'dist');
 const STAMP = path.join(DIST, '.sources');
 
 /** Processes that people start by name: their bundle is a program by itself. */
-const PROGRAMS = new Set(['cli']);
+const PROGRAMS = new Set(['cli', 'admin']);
 
 /** Names of the apps that are processes. */
 function processes() {

@@ -1,14 +1,13 @@
 /** One Nest application over Fastify: the api's routes, and whatever other modules of the house run in the same process. */
-import { Module, type DynamicModule, type LoggerService } from '@nestjs/common';
+import { healthModule, NestLog, type Health } from '@jobmon/messaging/service';
+import { Module, type DynamicModule, type OnModuleDestroy } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
-import { TerminusModule } from '@nestjs/terminus';
 import { fastify, type FastifyInstance } from 'fastify';
-import type { Logger } from '@jobmon/runtime';
 import { BODY_BYTES_MAX, acceptBodies } from './body';
-import { API_CONTEXT, type ApiContext } from './context';
+import type { ApiContext } from './context';
 import { registerDocumentation } from './documentation';
-import { EventLoopLag, HealthController } from './health';
+import { healthOf } from './health';
 import { guardRequests, SECURITY_HEADERS } from './guard';
 import { answerNotFound, sendError } from './refusal';
 import { logRequests, requestIdOf } from './request-log';
@@ -34,13 +33,22 @@ class ApiModule {}
 @Module({})
 class ProcessModule {}
 
+/** Ends with the application what only it asks. */
+class OwnHealth implements OnModuleDestroy {
+  constructor(private readonly health: Health) {}
+
+  onModuleDestroy(): void {
+    this.health.close();
+  }
+}
+
 /** The part of the api that Nest wires: health. The routes of the operations are made by `createApp`. */
 export function apiModule(context: ApiContext): DynamicModule {
+  const health = context.health ?? healthOf(context);
   return {
     module: ApiModule,
-    imports: [TerminusModule.forRoot({ logger: false })],
-    controllers: [HealthController],
-    providers: [{ provide: API_CONTEXT, useValue: context }, EventLoopLag],
+    imports: [healthModule(health, { isCauseTold: false })],
+    providers: context.health === undefined ? [{ provide: OwnHealth, useValue: new OwnHealth(health) }] : [],
   };
 }
 
@@ -64,7 +72,6 @@ class ApiAdapter extends FastifyAdapter {
  * is in flight and then stops: services that close in `onApplicationShutdown` outlive the last request.
  */
 export async function createApp(context: ApiContext, modules: readonly DynamicModule[]): Promise<NestFastifyApplication> {
-  if (context.token === '') throw new Error('the api needs a token that is not empty');
   // Made here and handed over: the older Fastify that Nest brings along costs 56 µs more a request (docs/decisions/http-server.md).
   const server: FastifyInstance = fastify({
     logger: false,
@@ -128,25 +135,4 @@ function closeConnections(server: FastifyInstance): void {
     server.server.once('close', () => clearInterval(timer));
     done();
   });
-}
-
-/** What Nest says about itself, at the level where it belongs: its list of wired modules interests nobody but its developers. */
-class NestLog implements LoggerService {
-  constructor(private readonly out: Logger) {}
-
-  log(message: unknown, ...rest: unknown[]): void {
-    this.out.debug({ rest }, String(message));
-  }
-
-  warn(message: unknown, ...rest: unknown[]): void {
-    this.out.warn({ rest }, String(message));
-  }
-
-  error(message: unknown, ...rest: unknown[]): void {
-    this.out.error({ rest }, String(message));
-  }
-
-  fatal(message: unknown, ...rest: unknown[]): void {
-    this.out.fatal({ rest }, String(message));
-  }
 }

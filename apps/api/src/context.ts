@@ -1,18 +1,29 @@
 /** What the api is started with, and what a handler is told about the call it answers. */
 import type { Database } from '@jobmon/entities';
 import type { Messenger, Sender } from '@jobmon/messaging';
+import type { Health } from '@jobmon/messaging/service';
 import type { Config, Logger } from '@jobmon/runtime';
+import type { Principal } from './principal';
 
 export interface ApiContext {
   readonly config: {
-    readonly http: Pick<Config['http'], 'allowed_hosts' | 'allowed_origins'>;
+    readonly http: Pick<Config['http'], 'allowed_hosts' | 'allowed_origins'> & { readonly host?: string };
+    /** Login. Off when absent. */
+    readonly auth?: Config['auth'];
     readonly agent: Pick<Config['agent'], 'lease_seconds'>;
   };
   readonly log: Logger;
   readonly messenger: Messenger;
   readonly database: Database;
-  /** Every call of `/api/v4` that is no GET must carry it as `Authorization: Bearer <token>`. Not empty. */
-  readonly token: string;
+  /**
+   * With login off every call of `/api/v4` that is no GET must carry it as `Authorization: Bearer <token>`, and it must be given. With login
+   * on it is the credential of an admin, the house's own; absent where nobody shall have one.
+   */
+  readonly token?: string;
+  /** Whose the token is with login on. */
+  readonly user?: string;
+  /** Of the process, where it has more to say than the api. */
+  readonly health?: Health;
 }
 
 /** What every handler of the api is given: the api's context and the way to the other services. */
@@ -20,12 +31,11 @@ export interface Room extends ApiContext {
   readonly sender: Sender;
 }
 
-/** Nest's name for the context. */
-export const API_CONTEXT = Symbol('api context');
-
 /** One call over HTTP, as handlers see it. */
 export interface Call {
   readonly request_id: string;
+  /** Who asks; undefined when login is off, and for operations that need no credential. */
+  readonly principal: Principal | undefined;
   /** Aborted when the caller hangs up or the server closes. Made when it is first asked for: most calls never wait. */
   signal(): AbortSignal;
   /** Once the connection is done with the answer: whether all of it was handed to the network. To be asked before answering. */

@@ -4,3 +4,4 @@
  */
 export { apiModule, createApp } from './app';
 export type { ApiContext } from './context';
+export { givenToken, refuseStrangers } from './listen';

@@ -6,7 +6,8 @@
 import { randomBytes } from 'node:crypto';
 import { createServer } from 'node:net';
 import { agentModule } from '@jobmon/agent';
-import { createApp } from '@jobmon/api';
+import { createApp, givenToken, refuseStrangers } from '@jobmon/api';
+import { loginName } from '@jobmon/client';
 import { JobmonError, VERSION } from '@jobmon/contracts';
 import { holdDatabase, openDatabase, type Database, type Procedure, type WriteOptions } from '@jobmon/entities';
 import { inProcessMessenger, type Messenger } from '@jobmon/messaging';
@@ -63,12 +64,17 @@ const PORTS_NOT_CALLED: ReadonlySet<number> = new Set([
 export async function startHouse({ config, log, without = [], port, onTrouble }: HouseOptions): Promise<House> {
   const { host } = config.http;
   refuseStrangers(config);
-  const token = tokenOf(config);
+  // With login on it is an admin's credential, and whoever knew a token that was set stays who he is by his own login alone.
+  const given = config.auth.mode === 'on' ? undefined : givenToken(config);
+  const token = given ?? randomBytes(32).toString('base64url');
   const chosen = await choosePort(host, port ?? config.http.port);
   const undo: Undo[] = [];
   try {
     undo.push({ part: 'hold', step: holdDatabase(config.db.url) });
-    const database = watchWrites(await openDatabase({ url: config.db.url, log }), onTrouble);
+    const database = watchWrites(
+      await openDatabase({ url: config.db.url, log, connections_max: config.db.connections_max }),
+      onTrouble,
+    );
     undo.push({ part: 'database', step: () => database.close() });
     const messenger = inProcessMessenger({ log });
     undo.push({ part: 'bus', step: () => messenger.drain() });
@@ -82,7 +88,7 @@ export async function startHouse({ config, log, without = [], port, onTrouble }:
         agentModule({ config, log: log.child({ part: 'agent' }), findApi: async () => ({ url, token }), version: VERSION }),
     };
     const modules = Object.entries(parts).flatMap(([part, make]) => (without.includes(part as HousePart) ? [] : [make()]));
-    const app = await createApp({ ...context, token }, [stateMachineModule(context), ...modules]);
+    const app = await createApp({ ...context, token, user: loginName() }, [stateMachineModule(context), ...modules]);
     undo.push({ part: 'application', step: () => app.close() });
     await app.listen({ port: chosen, host });
     log.info({ url, without }, 'the house listens');
@@ -119,26 +125,6 @@ async function takeDown(undo: readonly Undo[], log: Logger): Promise<void> {
       log.error({ part, error }, 'a part of the house did not stop in order');
     }
   }
-}
-
-/** Who reaches the api can run commands as this user; there is no login yet. */
-function refuseStrangers({ http }: Config): void {
-  const isOwn = http.host === 'localhost' || http.host === '::1' || /^127(\.\d{1,3}){3}$/.test(http.host);
-  if (isOwn || http.open) return;
-  throw new JobmonError(
-    'FORBIDDEN',
-    `whoever can reach ${http.host} could run commands as this user, since there is no login: leave --host away to serve this machine alone, or add --open if that is what you want`,
-  );
-}
-
-/** The token that was given, or one that nobody can guess. Short ones can be tried out. */
-function tokenOf({ http }: Config): string {
-  if (http.token === undefined) return randomBytes(32).toString('base64url');
-  if (/^[\w.~+/=-]{16,}$/.test(http.token)) return http.token;
-  throw new JobmonError(
-    'MALFORMED',
-    'the token (JOBMON__HTTP__TOKEN) must be 16 characters or more, letters, digits or any of . _ ~ + / = -: `openssl rand -hex 24` makes one',
-  );
 }
 
 /** What programs of this machine call the address it listens on. */

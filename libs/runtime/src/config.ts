@@ -105,6 +105,8 @@ const Settings = z.object({
   db: z.object({
     /** `sqlite:FILE`, `mysql://USER:PASSWORD@HOST:PORT/DATABASE` or `mariadb://…`. Default: a file in the user's data folder. */
     url: DatabaseUrl,
+    /** Connections of this process to a database on a server: those of all processes together must fit into its `max_connections`. */
+    connections_max: whole(2, 1_000).default(16),
   }),
   http: z.object({
     /** Address to listen on. Any other than this machine's own needs login (`auth.mode`) or `http.open`. */
