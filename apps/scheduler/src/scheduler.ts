@@ -208,7 +208,8 @@ export class Scheduler {
         const schedulers = await this.findRuns();
         this.renewal?.report();
         if (this.clock() - this.beatAt >= BEAT_MS && !this.errands.has('beat')) this.beat();
-        if (schedulers > 1 && this.clock() - this.sharedAt >= SHARE_MS) await this.share();
+        if (schedulers <= 1) this.isOverShare = false;
+        else if (this.clock() - this.sharedAt >= SHARE_MS) await this.share();
       } catch (error) {
         this.log.warn({ error }, 'a look for runs failed and is tried again in a second');
       }
