@@ -45,7 +45,12 @@ type JoinRequest = RequestOf<typeof registerAgent>;
  * have not ended pass to the new row: two agents never hold the same attempt. What was ordered of the predecessor stands for the same
  * process that joins again, and not for a new one: starting an agent anew is how it is brought back.
  */
-export async function joinAgent(room: Room, request: JoinRequest): Promise<ReplyOf<typeof registerAgent>> {
+export async function joinAgent(room: Room, request: JoinRequest, call: Call): Promise<ReplyOf<typeof registerAgent>> {
+  const { principal } = call;
+  if (request.any_user && principal !== undefined && principal.role !== 'admin') {
+    const sentence = `an agent that runs everybody's workflows needs a token of an admin, and ${principal.user} is ${principal.role}`;
+    throw new JobmonError('FORBIDDEN', `${sentence}: leave --any-user away, or give it another token`);
+  }
   const { database, config } = room;
   const { unknown, known } = await clusterNames(database, request.clusters);
   if (unknown !== undefined) {

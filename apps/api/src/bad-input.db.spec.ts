@@ -2,10 +2,10 @@ import { OPERATIONS, type Operation } from '@jobmon/contracts';
 import { stateMachineModule } from '@jobmon/state-machine';
 import { describeOnDatabases } from '@jobmon/testkit';
 import { z } from 'zod';
-import { makeTemplate, makeWorkflow, SEQUENTIAL, taskRequest, workflowRequest } from '../test/definitions';
+import { makeTemplate, makeWorkflow } from '../test/definitions';
+import { goodBodies, UNKNOWN_ID } from '../test/good-bodies';
 import { call, serve, TOKEN, type Answered, type Served, type Json } from '../test/serve';
 
-const UNKNOWN_ID = 2_000_000_000;
 /** Ids that are none: not numbers, not whole, out of range. */
 const WRONG_IDS = ['abc', '-1', '0', '1.5', '1e3', '99999999999', '%00', '%F0%9F%92%A9', 'null', '1;--'];
 /** Values that no field accepts, or that some field must not accept; whatever becomes of them, it is no 5xx. */
@@ -19,64 +19,7 @@ describeOnDatabases('bad input', (database) => {
     served = await serve(database(), { modules: (context) => [stateMachineModule(context)] });
     const template = await makeTemplate(served, 'bad input');
     await makeWorkflow(served, template, 'bad input', 1);
-    good = {
-      'tool.register': { name: 'x' },
-      'tool.add_version': {},
-      'task_template.usage': {},
-      'task_template.register': {
-        tool_version_id: template.tool_version_id,
-        name: 'x',
-        command_template: 'x',
-        node_args: [],
-        task_args: [],
-        op_args: [],
-        arg_mapping_hash: '1',
-      },
-      'workflow.register': workflowRequest(template, 'x', { description: 'x', max_concurrently_running: 1, attributes: {} }),
-      'task.register': { resources: [SEQUENTIAL], tasks: [taskRequest(template, 0)] },
-      'dag.register_edges': { nodes: [] },
-      'workflow.submit': { user: 'x', working_directory: '/', client_version: 'x' },
-      'agent.register': {
-        hostname: 'x',
-        user: 'x',
-        any_user: true,
-        clusters: ['dummy'],
-        state_directory: 'x',
-        process_id: 1,
-        version: 'x',
-        cores: 1,
-        memory_gib: 1,
-      },
-      'agent.lease': { wanted: { dummy: { slots: 1, cores: 1, memory_gib: 1 } }, wait_seconds: 0 },
-      'agent.orders': { killing: [], is_draining: false, wait_seconds: 0 },
-      'agent.leave': {},
-      'agent.drain': { user: 'x' },
-      'agent.restore': { user: 'x' },
-      'agent.report': { reports: [{ task_instance_id: UNKNOWN_ID, status: 'D' }] },
-      'agent.beat': { running: [] },
-      'workflow.pause': { user: 'x', reason: 'x' },
-      'workflow.drain': { user: 'x', reason: 'x' },
-      'workflow.cancel': { user: 'x', reason: 'x' },
-      'workflow.resume': {
-        user: 'x',
-        reason: 'x',
-        mode: 'hot',
-        resources: [{ task_template: 'x', times: { memory: 2 }, set: { cores: 1, cluster: 'dummy', queue: 'null.q' } }],
-        working_directory: '/x',
-        client_version: 'x',
-      },
-      'workflow.retry': {
-        user: 'x',
-        reason: 'x',
-        task_ids: [UNKNOWN_ID],
-        with_downstream: true,
-        working_directory: '/x',
-        client_version: 'x',
-      },
-      'workflow.start_over': { user: 'x', reason: 'x', keep_done: true },
-      'workflow.set_limits': { user: 'x', reason: 'x', max_concurrently_running: 1, task_templates: { x: 1 } },
-      'workflow.set_priority': { user: 'x', reason: 'x', priority: 1 },
-    };
+    good = goodBodies(template);
   });
   afterAll(() => served.close());
 

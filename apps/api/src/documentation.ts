@@ -4,7 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { OPERATIONS, type HttpBinding, type Operation } from '@jobmon/contracts';
+import { accessOf, namesCaller, OPERATIONS, ownedBy, type HttpBinding, type Operation } from '@jobmon/contracts';
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
 
@@ -74,7 +74,8 @@ export function openApiDocument(): { openapi: string; paths: Record<string, Reco
       title: 'Jobmon',
       version: '4',
       description:
-        'The native API stands under /api/v4; every call there that is no GET needs the bearer token of the client profile. ' +
+        'The native API stands under /api/v4; every call there that is no GET needs the bearer token of the client profile. With login on ' +
+        'every call needs the token of a user with the role in x-role, who owns what x-owned names or is an admin. ' +
         'Under /api/v3 stands the protocol of Python clients, with the number of each operation in x-protocol; /api/v2 is another ' +
         'name for it.',
     },
@@ -172,7 +173,7 @@ function describe(operation: Operation, http: HttpBinding): unknown {
     ...(hasBody
       ? { requestBody: { required: requiredInBody.length > 0, content: { 'application/json': { schema: bodySchema } } } }
       : {}),
-    ...(http.path.startsWith('/api/v4/') && hasBody ? { security: [{ token: [] }] } : {}),
+    ...securityOf(operation, hasBody),
     responses: {
       '200': {
         description: http.stream ? 'Server-sent events; the data of each is one such value.' : 'Done.',
@@ -182,6 +183,19 @@ function describe(operation: Operation, http: HttpBinding): unknown {
       },
       default: { description: 'Refused.', content: { 'application/json': { schema: refusal } } },
     },
+  };
+}
+
+/** Reads need a token with login on only, which the document says by a second way: none. */
+function securityOf(operation: Operation, hasBody: boolean): Record<string, unknown> {
+  const access = accessOf(operation);
+  if (access === 'anyone' || access === 'network') return { 'x-role': access };
+  const owned = ownedBy(operation);
+  return {
+    security: hasBody ? [{ token: [] }] : [{ token: [] }, {}],
+    'x-role': access,
+    ...(owned === undefined ? {} : { 'x-owned': owned }),
+    ...(namesCaller(operation) ? { 'x-user': 'the caller, with login on' } : {}),
   };
 }
 

@@ -3,10 +3,11 @@
  * names in Host and Origin tell such requests apart (design, section 9). Every answer carries the fixed headers of
  * spec/http-api-execution.md section 2.3. There are no CORS headers unless an origin is configured.
  */
-import { createHash, timingSafeEqual } from 'node:crypto';
+import { timingSafeEqual } from 'node:crypto';
 import { JobmonError } from '@jobmon/contracts';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { ApiContext } from './context';
+import { sha256 } from './login';
 
 /** On every answer. Styles may be inline because the documentation's viewer sets them on its elements; scripts may not. */
 export const SECURITY_HEADERS: Readonly<Record<string, string>> = {
@@ -82,8 +83,4 @@ export function requireToken(token: string) {
     const what = given === undefined ? 'this call needs a token' : 'the token is not the one of this server';
     done(new JobmonError('UNAUTHORIZED', `${what}; 'jobmon serve' writes it into the client profile of the user who starts it`));
   };
-}
-
-function sha256(text: string): Buffer {
-  return createHash('sha256').update(text).digest();
 }

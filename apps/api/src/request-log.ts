@@ -66,6 +66,7 @@ function lineOf(
     elapsed_ms: Math.round(elapsed_ms * 10) / 10,
   };
   if (refusal !== null) Object.assign(line, { code: refusal.code, reason: refusal.message.slice(0, 300) });
+  if (request.principal !== undefined) line.user = request.principal.user;
   if (request.clientContext !== undefined) line.client_context = request.clientContext;
   return line;
 }

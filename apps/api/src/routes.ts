@@ -5,7 +5,7 @@
  * The Python protocol stands under two prefixes: clients before 3.4.21 ask for `/api/v2`, whose routes are those of `/api/v3`
  * (spec/http-api-execution.md section 8.1).
  */
-import { JobmonError, OPERATIONS, type HttpBinding, type Operation } from '@jobmon/contracts';
+import { JobmonError, namesCaller, OPERATIONS, type HttpBinding, type Operation } from '@jobmon/contracts';
 import { createSender } from '@jobmon/messaging';
 import type { FastifyInstance, FastifyReply, FastifyRequest, HTTPMethods } from 'fastify';
 import { z } from 'zod';
@@ -13,7 +13,7 @@ import { bodyBytesMaxOf, objectIn } from './body';
 import { compressed } from './compression';
 import type { ApiContext, Call } from './context';
 import { handlersOf, type Answer } from './handlers';
-import { requireToken } from './guard';
+import { makeGate, type Gate } from './gate';
 import { answerMethodNotAllowed, type Fault } from './refusal';
 import { contextOf } from './request-log';
 import { sendEvents } from './stream';
@@ -35,7 +35,7 @@ export function registerRoutes(server: FastifyInstance, context: ApiContext, clo
   const sender = createSender(context.messenger);
   const handlers = handlersOf(context, sender);
   const methods = new Map<string, { url: string; allowed: HTTPMethods[] }>();
-  const guard = requireToken(context.token);
+  const gate = makeGate(server, context);
   for (const operation of OPERATIONS) {
     const { http } = operation;
     if (http === undefined) continue;
@@ -43,7 +43,7 @@ export function registerRoutes(server: FastifyInstance, context: ApiContext, clo
     if (operation.owner === 'api' && own === undefined)
       throw new Error(`the api owns ${operation.name} and has no handler for it`);
     const answer: Answer = own ?? ((request, call) => sender.send(operation, request as never, { request_id: call.request_id }));
-    const handler = handlerOf(operation, http, answer, context, closing);
+    const handler = handlerOf(operation, http, answer, context, gate, closing);
     for (const path of pathsOf(http)) {
       const url = path.replace(/\{(\w+)\}/g, ':$1');
       // The router tells paths apart by their words, not by how their parameters are called.
@@ -53,7 +53,7 @@ export function registerRoutes(server: FastifyInstance, context: ApiContext, clo
         method: http.method,
         url,
         bodyLimit: bodyBytesMaxOf(http),
-        onRequest: path.startsWith('/api/v4/') && http.method !== 'GET' ? [guard] : [],
+        onRequest: gate.hooks(operation, path),
         handler,
       });
     }
@@ -74,13 +74,26 @@ function pathsOf({ path }: HttpBinding): string[] {
   return [path, PYTHON_PREFIX_ELDER + path.slice(PYTHON_PREFIX.length)];
 }
 
-function handlerOf(operation: Operation, http: HttpBinding, answer: Answer, context: ApiContext, closing: AbortSignal) {
+function handlerOf(
+  operation: Operation,
+  http: HttpBinding,
+  answer: Answer,
+  context: ApiContext,
+  gate: Gate,
+  closing: AbortSignal,
+) {
   const toWire = http.toWire as ((reply: unknown) => unknown) | undefined;
   const isPython = http.path.startsWith(PYTHON_PREFIX);
+  const isCallersName = namesCaller(operation);
   const fields = operation.request instanceof z.ZodObject ? new Set(Object.keys(operation.request.shape)) : undefined;
   return async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
-    const call = callOf(request, reply, closing);
-    const value = await answer(requestIn(operation, http, fields, request), call);
+    const watched = http.stream ? gate.ended(request) : undefined;
+    if (watched !== undefined) reply.raw.once('close', () => watched.stop());
+    const call = callOf(request, reply, watched === undefined ? closing : AbortSignal.any([watched.signal, closing]));
+    const value = await answer(
+      requestIn(operation, http, fields, request, isCallersName ? request.principal?.user : undefined),
+      call,
+    );
     if (http.stream) return sendEvents(value as AsyncIterable<unknown>, reply, call.signal(), context.log);
     if (closing.aborted) reply.header('connection', 'close');
     reply.header('content-type', 'application/json; charset=utf-8');
@@ -93,6 +106,7 @@ function callOf(request: FastifyRequest, reply: FastifyReply, closing: AbortSign
   let signal: AbortSignal | undefined;
   return {
     request_id: request.id,
+    principal: request.principal,
     signal: () => {
       if (signal !== undefined) return signal;
       const hungUp = new AbortController();
@@ -111,13 +125,14 @@ function callOf(request: FastifyRequest, reply: FastifyReply, closing: AbortSign
 /**
  * Path, query and body as one object that the operation's schema accepts; the path wins over the body, the body over the query.
  * Of a query only `fields`, those that the schema names, are taken: Python's clients add their version to every URL. A body of a
- * GET is not looked at (clients before 3.4.0 send one).
+ * GET is not looked at (clients before 3.4.0 send one). `user` stands in the place of whoever the request says that asks.
  */
 function requestIn(
   operation: Operation,
   http: HttpBinding,
   fields: ReadonlySet<string> | undefined,
   request: FastifyRequest,
+  user: string | undefined,
 ): unknown {
   const params = request.params as Record<string, string>;
   const query = request.query as Record<string, unknown>;
@@ -130,7 +145,7 @@ function requestIn(
     body[name] = value;
     inQuery.add(name);
   }
-  const parsed = operation.request.safeParse(Object.assign(body, params));
+  const parsed = operation.request.safeParse(Object.assign(body, params, user === undefined ? {} : { user }));
   if (parsed.success) return parsed.data;
   const faults = parsed.error.issues.slice(0, FAULTS_MAX).map((issue): Fault => {
     const name = String(issue.path[0]);

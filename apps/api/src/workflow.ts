@@ -10,8 +10,10 @@ import {
 } from '@jobmon/contracts';
 import { identityOf, type Database, type Dialect, type Procedure } from '@jobmon/entities';
 import { checkText } from './column-limit';
-import type { Room } from './context';
+import type { Call, Room } from './context';
 import { idsOfNames } from './named-row';
+import { OWNER, refuseOthers } from './ownership';
+import type { Principal } from './principal';
 
 type Request = RequestOf<typeof registerWorkflow>;
 type Reply = ReplyOf<typeof registerWorkflow>;
@@ -25,6 +27,8 @@ export interface WorkflowDefinition {
   readonly name: string | null;
   readonly workflow_args: string | null;
   readonly max_concurrently_running?: number | undefined;
+  /** Whose it is, with login on. */
+  readonly user?: string | undefined;
 }
 
 /** One workflow as the handlers that change its definition need it. */
@@ -65,18 +69,20 @@ export function* lockWorkflow(
  * Finds or makes a workflow with its graph's row. A found one keeps its status; name, description, limit and attributes
  * become those of the request.
  *
- * @throws JobmonError NOT_FOUND for an unknown tool version; CONFLICT, naming the other workflow, when the same arguments
+ * @throws JobmonError NOT_FOUND for an unknown tool version; FORBIDDEN when it is somebody else's; CONFLICT, naming the other workflow, when the same arguments
  *   of the same tool version are taken by a workflow with another graph or other tasks.
  */
-export async function findOrMakeWorkflow({ database }: Room, request: Request): Promise<Reply> {
+export async function findOrMakeWorkflow({ database }: Room, request: Request, { principal }: Call): Promise<Reply> {
   const { dialect } = database;
   for (const field of ['workflow_args', 'description', 'name'] as const) checkText(field, request[field]);
   return database.write({ label: 'workflow.register' }, function* (): Procedure<Reply> {
     yield* lockToolVersion(dialect, request.tool_version_id);
     const dag = yield* findOrMakeDag(dialect, request.dag_hash);
     const standing = yield* findTwin(request, dag.id);
+    if (standing !== undefined && principal !== undefined) yield* requireOwn(standing.id, principal);
     if (standing !== undefined && request.must_be_new) yield* requireNoRun(standing);
-    const workflow_id = standing === undefined ? yield* insertWorkflow(dialect, request, dag.id) : standing.id;
+    const definition = { ...request, user: principal?.user };
+    const workflow_id = standing === undefined ? yield* insertWorkflow(dialect, definition, dag.id) : standing.id;
     if (standing !== undefined) yield* describeAnew(request, workflow_id);
     yield* storeAttributes(dialect, workflow_id, request.attributes ?? {}, 'exact');
     return {
@@ -123,6 +129,11 @@ function* findTwin(request: Request, dag_id: number): Procedure<{ id: number; st
   );
 }
 
+function* requireOwn(workflow_id: number, principal: Principal): Procedure<void> {
+  const { rows } = yield OWNER.workflow(workflow_id);
+  refuseOthers('workflow', workflow_id, (rows[0] as { owner: string | null }).owner, principal);
+}
+
 function* requireNoRun({ id, status }: { id: number; status: WorkflowStatus }): Procedure<void> {
   const { rows } = yield { sql: 'SELECT id FROM workflow_run WHERE workflow_id = ? LIMIT 1', params: [id] };
   if (rows.length === 0) return;
@@ -137,8 +148,8 @@ export function* insertWorkflow(dialect: Dialect, workflow: WorkflowDefinition, 
   const { tool_version_id, workflow_args_hash, task_hash } = workflow;
   const { insert_id } = yield {
     sql: `INSERT INTO workflow (tool_version_id, dag_id, workflow_args_hash, task_hash, description, name, workflow_args,
-            max_concurrently_running, created_date, status_date, status, identity)
-          VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL, ${dialect.now}, 'G', ?)`,
+            max_concurrently_running, created_date, status_date, status, identity, user)
+          VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL, ${dialect.now}, 'G', ?, ?)`,
     params: [
       tool_version_id,
       dag_id,
@@ -149,6 +160,7 @@ export function* insertWorkflow(dialect: Dialect, workflow: WorkflowDefinition, 
       workflow.workflow_args,
       workflow.max_concurrently_running ?? LIMIT_NONE,
       identityOf(tool_version_id, dag_id, workflow_args_hash, task_hash),
+      workflow.user ?? null,
     ],
   };
   return insert_id;

@@ -3,6 +3,7 @@ import { request as httpRequest, type IncomingHttpHeaders } from 'node:http';
 import type { DynamicModule } from '@nestjs/common';
 import type { Database } from '@jobmon/entities';
 import { inProcessMessenger, type Messenger } from '@jobmon/messaging';
+import { loadConfig, type Config, type PartialSettings } from '@jobmon/runtime';
 import { pino, type Logger } from 'pino';
 import { createApp, type ApiContext } from '../src/module';
 
@@ -20,6 +21,8 @@ export interface Served {
 export interface ServeOptions {
   readonly http?: Partial<ApiContext['config']['http']>;
   readonly lease_seconds?: number;
+  /** Settings of login, which is on when there are any. */
+  readonly auth?: PartialSettings['auth'];
   /** Other services of the house. They get the same messenger, database and log. */
   readonly modules?: (context: { messenger: Messenger; database: Database; log: Logger }) => DynamicModule[];
 }
@@ -31,6 +34,7 @@ export async function serve(database: Database, options: ServeOptions = {}): Pro
   const config = {
     http: { allowed_hosts: [], allowed_origins: [], ...options.http },
     agent: { lease_seconds: options.lease_seconds ?? 60 },
+    ...(options.auth === undefined ? {} : { auth: authOf(options.auth) }),
   };
   const modules = options.modules?.({ messenger, database, log }) ?? [];
   const app = await createApp({ config, log, messenger, database, token: TOKEN }, modules);
@@ -41,6 +45,11 @@ export async function serve(database: Database, options: ServeOptions = {}): Pro
     await messenger.drain();
   };
   return { url: `http://127.0.0.1:${port}`, port, messenger, lines, close };
+}
+
+/** Settings of login as a process reads them. */
+export function authOf(auth: PartialSettings['auth']): Config['auth'] {
+  return loadConfig({ env: {}, overrides: { auth: { mode: 'on', ...auth } } }).config.auth;
 }
 
 /** An answer's value, looked into freely: what it holds is what a spec asserts. */

@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { Role } from './access';
 import { DateText, Id, Whole } from './id';
-import { operation } from './operation';
+import { event, operation } from './operation';
 
 /** Begins every API token: it can be recognised in a text that should not hold one, and told from a provider's token. */
 export const API_TOKEN_PREFIX = 'jobmon_';
@@ -59,7 +59,7 @@ export const createApiToken = operation({
   reply: z.object({ api_token: ApiTokenView, token: z.string() }),
 });
 
-/** The caller's tokens, or for an admin everybody's; newest first, at most 1,000. CONFLICT when login is off. */
+/** The caller's tokens, or for an admin everybody's; newest first, at most 1,000. None when login is off. */
 export const listApiTokens = operation({
   name: 'api_token.list',
   owner: 'api',
@@ -78,3 +78,6 @@ export const revokeApiToken = operation({
   request: z.object({ api_token_id: Id }),
   reply: z.object({ api_token: ApiTokenView }),
 });
+
+/** A token has ended before its time. Whoever remembers that it was valid forgets it at once instead of within seconds. */
+export const apiTokenRevoked = event({ name: 'api_token.revoked', payload: z.object({ api_token_id: z.number().int() }) });
