@@ -16,6 +16,8 @@ export interface DatabaseSettings {
   readonly log: Logger;
   /** False: the schema of a server's database must be there already, and nothing is changed. True when absent. */
   readonly migrates?: boolean;
+  /** Connections of this process to a server; each costs the server about 1 MiB. 16 when absent. */
+  readonly connections_max?: number;
   /** Told before each migration of a server's database: its name, and which one it is of how many. */
   readonly onMigration?: (name: string, number: number, count: number) => void;
 }

@@ -9,14 +9,32 @@
 import { createHash } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
 import { JobmonError } from '@jobmon/contracts';
-import type { DatabaseAddress, Logger } from '@jobmon/runtime';
+import type { Logger } from '@jobmon/runtime';
 import * as mysql from 'mysql2';
-import { DataSource } from 'typeorm';
+import { DataSource, MigrationExecutor } from 'typeorm';
 import type { Database, Dialect, Procedure, SqlValue, StatementCounts, StatementResult, WriteOptions } from './database';
 import { ENTITIES } from './entities';
-import { keepDatesAsText, MIGRATIONS, pendingMigrations } from './schema';
+import { closeIdle } from './mariadb-idle';
+import {
+  explained,
+  isConnectionProblem,
+  isPoolExhausted,
+  isReadOnly,
+  isRefused,
+  isRefusalOfCommit,
+  isRepeatable,
+  isStatementLimit,
+  type ServerAddress,
+} from './mariadb-error';
+import { keepDatesAsText, MIGRATIONS, pendingMigrations, refuseOlderSchema } from './schema';
 
-type ServerAddress = Extract<DatabaseAddress, { kind: 'mysql' | 'mariadb' }>;
+/** How a database on a server is opened; see `DatabaseSettings`. */
+export interface OpenSettings {
+  readonly log: Logger;
+  readonly migrates?: boolean;
+  readonly connections_max?: number;
+  readonly onMigration?: (name: string, number: number, count: number) => void;
+}
 
 /** Bound of all trying again of one write or read (design section 4). No attempt starts after it. */
 const PATIENCE_MS = 5_000;
@@ -27,27 +45,14 @@ const ANSWER_TIMEOUT_MS = 6_000;
 const CONNECT_TIMEOUT_MS = 4_000;
 const MIGRATION_LOCK_SECONDS = 60;
 /** Two cores of a server are busy with fewer; the rest are reads. Each costs the server about 1 MiB. */
-const CONNECTIONS_MAX = 16;
+export const CONNECTIONS_MAX = 16;
 /** Requests that may wait for a connection; one more is answered UNAVAILABLE. */
 const REQUESTS_WAITING_MAX = 10_000;
 /** Pause before an attempt is repeated: this much plus as much again by chance. */
 const RETRY_PAUSE_MS = 5;
+/** The same where a new connection is needed: each failure in succession doubles it up to here, so that nobody storms a server that starts. */
+const RECONNECT_PAUSE_MS_MAX = 200;
 const COLLATION = 'utf8mb4_bin';
-
-/** Errors of the server after which its transaction is gone and a repeat may succeed. */
-const REPEATABLE_ERRNOS: ReadonlySet<number> = new Set([
-  1205, // lock wait time-out
-  1213, // deadlock
-  1020, // the row changed since it was read
-  1040, // too many connections
-  1053, // the server is shutting down
-  1203, // too many connections of this user
-  1317, // the statement was interrupted
-  1927, // the connection was killed (MariaDB)
-  4031, // the connection was closed for its idleness (MySQL)
-]);
-/** The statement limit was reached: on MariaDB, on MySQL. */
-const STATEMENT_LIMIT_ERRNOS: ReadonlySet<number> = new Set([1969, 3024]);
 
 /** The dialect for tables whose texts are compared by `collation`. */
 export function mariadbDialect(collation: string): Dialect {
@@ -71,11 +76,11 @@ export function mariadbDialect(collation: string): Dialect {
   };
 }
 
-/** Connects, migrates when needed, and starts the pool. */
-export async function openMariadb(address: ServerAddress, log: Logger): Promise<Database> {
+/** Connects, migrates when needed (else requires that nothing is needed), and starts the pool. */
+export async function openMariadb(address: ServerAddress, settings: OpenSettings): Promise<Database> {
   try {
-    const server = await probe(address, log);
-    return await MariadbDatabase.open(address, server);
+    const server = await probe(address, settings);
+    return await MariadbDatabase.open(address, server, settings.connections_max);
   } catch (error) {
     throw explained(error, address);
   }
@@ -102,6 +107,7 @@ class MariadbDatabase implements Database {
 
   private constructor(
     readonly dataSource: DataSource,
+    private readonly address: ServerAddress,
     server: Server,
   ) {
     this.dialect = mariadbDialect(server.collation);
@@ -109,7 +115,7 @@ class MariadbDatabase implements Database {
     this.pool = (dataSource.driver as unknown as { pool: mysql.Pool }).pool;
   }
 
-  static async open(address: ServerAddress, server: Server): Promise<MariadbDatabase> {
+  static async open(address: ServerAddress, server: Server, connections_max?: number): Promise<MariadbDatabase> {
     const driver = {
       ...mysql,
       createPool: (options: mysql.PoolOptions) => {
@@ -122,13 +128,14 @@ class MariadbDatabase implements Database {
             });
           }
         });
+        closeIdle(pool);
         return pool;
       },
     };
-    const dataSource = new DataSource({ ...dataSourceOptions(address), driver });
+    const dataSource = new DataSource({ ...dataSourceOptions(address, connections_max), driver });
     keepDatesAsText(dataSource);
     await dataSource.initialize();
-    return new MariadbDatabase(dataSource, server);
+    return new MariadbDatabase(dataSource, address, server);
   }
 
   async read<Row>(sql: string, params: readonly SqlValue[] = []): Promise<Row[]> {
@@ -178,7 +185,7 @@ class MariadbDatabase implements Database {
   /** Runs an attempt on a connection, again while its failure has changed nothing and time is left. */
   private async untilDone<T>(label: string, run: Attempt<T>): Promise<T> {
     const deadline = Date.now() + PATIENCE_MS;
-    for (;;) {
+    for (let lost = 0; ;) {
       const attempt = { isCommitSent: false };
       let connection: mysql.PoolConnection | undefined;
       try {
@@ -192,7 +199,7 @@ class MariadbDatabase implements Database {
           const message = `${label}: the connection to the database was lost while it committed; whether it did is not known`;
           throw new JobmonError('UNAVAILABLE', message, { commit_unknown: true }, { cause: error });
         }
-        if (STATEMENT_LIMIT_ERRNOS.has(errnoOf(error))) {
+        if (isStatementLimit(error)) {
           throw new JobmonError('UNAVAILABLE', `${label}: a statement took longer than ${STATEMENT_SECONDS} s`, undefined, {
             cause: error,
           });
@@ -200,13 +207,19 @@ class MariadbDatabase implements Database {
         if (isPoolExhausted(error)) {
           throw new JobmonError('UNAVAILABLE', `${label}: ${REQUESTS_WAITING_MAX} requests wait for the database already`);
         }
+        if (isRefused(error)) throw explained(error, this.address);
         if (!isRepeatable(error)) throw error;
         if (Date.now() >= deadline) {
-          throw new JobmonError('UNAVAILABLE', `${label}: the database is away or held up by locks`, undefined, { cause: error });
+          const why = explained(error, this.address);
+          const message =
+            why instanceof JobmonError ? `the database is away: ${why.message}` : 'the database is held up by locks';
+          throw new JobmonError('UNAVAILABLE', `${label}: ${message}`, undefined, { cause: error });
         }
+        lost = connection === undefined || isConnectionProblem(error) || isReadOnly(error) ? lost + 1 : 0;
       }
       this.counts.retries += 1;
-      await pause(RETRY_PAUSE_MS * (1 + Math.random()));
+      const pause_ms = lost === 0 ? RETRY_PAUSE_MS : Math.min(RETRY_PAUSE_MS * 2 ** Math.min(lost, 10), RECONNECT_PAUSE_MS_MAX);
+      await pause(pause_ms * (1 + Math.random()));
     }
   }
 
@@ -243,7 +256,7 @@ function query(
 
 /** Gives a connection back clean, or not at all: after an error of the connection itself nothing can be said about it. */
 async function rollBack(connection: mysql.PoolConnection, error: unknown): Promise<void> {
-  if (isConnectionProblem(error)) {
+  if (isConnectionProblem(error) || isReadOnly(error)) {
     connection.destroy();
     return;
   }
@@ -266,7 +279,7 @@ function sessionStatements(isMariadb: boolean): string[] {
   return ['SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED', `SET SESSION ${settings.join(', SESSION ')}`];
 }
 
-function dataSourceOptions(address: ServerAddress) {
+function dataSourceOptions(address: ServerAddress, connections_max = CONNECTIONS_MAX) {
   return {
     type: 'mariadb' as const,
     host: address.host,
@@ -280,9 +293,15 @@ function dataSourceOptions(address: ServerAddress) {
     supportBigNumbers: true,
     bigNumberStrings: false,
     connectTimeout: CONNECT_TIMEOUT_MS,
-    poolSize: CONNECTIONS_MAX,
+    poolSize: connections_max,
     // Sums are DECIMAL: numbers here as they are on SQLite. JSON stays text, as MariaDB itself gives it.
-    extra: { queueLimit: REQUESTS_WAITING_MAX, jsonStrings: true, decimalNumbers: true, enableKeepAlive: true },
+    extra: {
+      queueLimit: REQUESTS_WAITING_MAX,
+      jsonStrings: true,
+      decimalNumbers: true,
+      enableKeepAlive: true,
+      gracefulEnd: true,
+    },
     entities: [...ENTITIES],
     migrations: [...MIGRATIONS],
     synchronize: false,
@@ -290,8 +309,37 @@ function dataSourceOptions(address: ServerAddress) {
   };
 }
 
-/** Looks at the server on a connection of its own and runs the missing migrations under a lock that others wait for. */
-async function probe(address: ServerAddress, log: Logger): Promise<Server> {
+/**
+ * Looks at the server on a connection of its own, and runs the missing migrations under a lock that others wait for, or refuses a
+ * schema that misses some.
+ */
+function probe(address: ServerAddress, settings: OpenSettings): Promise<Server> {
+  return onConnection(address, async (select) => {
+    const [facts] = await select('SELECT VERSION() AS version, @@max_allowed_packet AS max_allowed_packet');
+    if (settings.migrates ?? true) await migrate(address, select, settings);
+    else refuseOlderSchema(await appliedMigrations(select), whereOf(address));
+    const [column] = await select(
+      `SELECT COLLATION_NAME AS collation FROM information_schema.COLUMNS
+        WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'node' AND COLUMN_NAME = 'node_args_hash'`,
+    );
+    return {
+      isMariadb: String(facts!.version).includes('MariaDB'),
+      max_allowed_packet: Number(facts!.max_allowed_packet),
+      collation: String(column?.collation ?? COLLATION),
+    };
+  });
+}
+
+/** Names of the migrations that have run, oldest first. Changes nothing. */
+export async function readMigrations(address: ServerAddress): Promise<string[]> {
+  try {
+    return await onConnection(address, appliedMigrations);
+  } catch (error) {
+    throw explained(error, address);
+  }
+}
+
+async function onConnection<T>(address: ServerAddress, act: (select: Select) => Promise<T>): Promise<T> {
   const connection = mysql.createConnection({
     host: address.host,
     port: address.port,
@@ -303,22 +351,12 @@ async function probe(address: ServerAddress, log: Logger): Promise<Server> {
   });
   // A connection that is lost between two statements says so here; the statement that follows fails and is explained.
   connection.on('error', () => undefined);
-  const select = async (sql: string, params: readonly SqlValue[] = []): Promise<Record<string, SqlValue>[]> =>
+  const select: Select = async (sql, params = []) =>
     await new Promise((resolve, reject) => {
       connection.query(sql, [...params], (error, rows) => (error ? reject(error) : resolve(rows as Record<string, SqlValue>[])));
     });
   try {
-    const [facts] = await select('SELECT VERSION() AS version, @@max_allowed_packet AS max_allowed_packet');
-    await migrate(address, select, log);
-    const [column] = await select(
-      `SELECT COLLATION_NAME AS collation FROM information_schema.COLUMNS
-        WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'node' AND COLUMN_NAME = 'node_args_hash'`,
-    );
-    return {
-      isMariadb: String(facts!.version).includes('MariaDB'),
-      max_allowed_packet: Number(facts!.max_allowed_packet),
-      collation: String(column?.collation ?? COLLATION),
-    };
+    return await act(select);
   } finally {
     connection.destroy();
   }
@@ -326,8 +364,8 @@ async function probe(address: ServerAddress, log: Logger): Promise<Server> {
 
 type Select = (sql: string, params?: readonly SqlValue[]) => Promise<Record<string, SqlValue>[]>;
 
-async function migrate(address: ServerAddress, select: Select, log: Logger): Promise<void> {
-  const where = `the database ${address.database} on ${address.host}:${address.port}`;
+async function migrate(address: ServerAddress, select: Select, { log, onMigration }: OpenSettings): Promise<void> {
+  const where = whereOf(address);
   if (pendingMigrations(await appliedMigrations(select), where).length === 0) return;
   const lock = `jobmon_migration_${createHash('sha256').update(address.database).digest('hex').slice(0, 40)}`;
   const [locked] = await select('SELECT GET_LOCK(?, ?) AS locked', [lock, MIGRATION_LOCK_SECONDS]);
@@ -343,12 +381,18 @@ async function migrate(address: ServerAddress, select: Select, log: Logger): Pro
   await dataSource.initialize();
   try {
     // A change of the schema commits by itself here. Migrations can be repeated instead of rolled back.
-    await dataSource.runMigrations({ transaction: 'none' });
+    const executor = new MigrationExecutor(dataSource);
+    for (const [index, migration] of (await executor.getPendingMigrations()).entries()) {
+      onMigration?.(migration.name, index + 1, pending.length);
+      await executor.executeMigration(migration);
+    }
   } finally {
     await dataSource.destroy();
   }
   log.info({ database: address.database, migrations: pending }, 'the database was migrated');
 }
+
+const whereOf = (address: ServerAddress): string => `the database ${address.database} on ${address.host}:${address.port}`;
 
 async function appliedMigrations(select: Select): Promise<string[]> {
   const exists = await select(
@@ -356,64 +400,4 @@ async function appliedMigrations(select: Select): Promise<string[]> {
   );
   if (exists.length === 0) return [];
   return (await select('SELECT name FROM migrations ORDER BY id')).map((row) => String(row.name));
-}
-
-function errnoOf(error: unknown): number {
-  const errno = (error as { errno?: unknown } | null)?.errno;
-  return typeof errno === 'number' ? errno : 0;
-}
-
-function codeOf(error: unknown): string {
-  const code = (error as { code?: unknown } | null)?.code;
-  return typeof code === 'string' ? code : '';
-}
-
-/** The connection can't be used any more: the socket broke, the answer did not come, or the server closed it. */
-function isConnectionProblem(error: unknown): boolean {
-  const isFatal = (error as { fatal?: unknown } | null)?.fatal === true;
-  return isFatal || /^(PROTOCOL_|ECONN|EPIPE|ETIMEDOUT|EHOST|ENET|ENOTFOUND|EAI_)/.test(codeOf(error)) || errnoOf(error) === 1927;
-}
-
-/** This COMMIT did not happen: the server said so, or the connection was known to be closed before it could be sent. */
-function isRefusalOfCommit(error: unknown): boolean {
-  if (error instanceof Error && error.message.includes('connection is in closed state')) return true;
-  return !isConnectionProblem(error) && errnoOf(error) > 0;
-}
-
-function isRepeatable(error: unknown): boolean {
-  return isConnectionProblem(error) || REPEATABLE_ERRNOS.has(errnoOf(error));
-}
-
-/** mysql2 gives these no code. */
-function isPoolExhausted(error: unknown): boolean {
-  return error instanceof Error && error.message === 'Queue limit reached.';
-}
-
-/** The sentence that a person can act on, for every failure of a server that has one. Never holds the password. */
-function explained(error: unknown, address: ServerAddress): unknown {
-  if (error instanceof JobmonError) return error;
-  const server = `${address.host}:${address.port}`;
-  const unavailable = (message: string) => new JobmonError('UNAVAILABLE', message, undefined, { cause: error });
-  switch (codeOf(error)) {
-    case 'ER_ACCESS_DENIED_ERROR':
-      return unavailable(`the database server ${server} refuses user '${address.user}' with this password: correct the password`);
-    case 'ER_DBACCESS_DENIED_ERROR':
-    case 'ER_TABLEACCESS_DENIED_ERROR':
-      return unavailable(`user '${address.user}' may not use the database ${address.database} on ${server}: grant it the rights`);
-    case 'ER_BAD_DB_ERROR':
-      return unavailable(`there is no database ${address.database} on ${server}: create it, or correct the name`);
-    case 'ENOTFOUND':
-    case 'EAI_AGAIN':
-      return unavailable(`the host ${address.host} of the database is not known: correct its name`);
-    case 'ECONNREFUSED':
-    case 'EHOSTUNREACH':
-    case 'ENETUNREACH':
-      return unavailable(`no database server answers at ${server}: start it, or correct host and port`);
-    case 'ETIMEDOUT':
-    case 'PROTOCOL_CONNECTION_LOST':
-    case 'ECONNRESET':
-      return unavailable(`the database server at ${server} does not answer: check the network and the server`);
-    default:
-      return error;
-  }
 }
