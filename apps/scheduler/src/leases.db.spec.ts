@@ -78,7 +78,7 @@ describeOnDatabases('schedulers that share runs', (database) => {
     );
   });
 
-  it('take over what a killed one held, in the middle, with no task lost or queued twice', async () => {
+  it('take over what a killed one held, in the middle, with no task lost or queued twice (race 23)', async () => {
     const workflow = await insert({ tasks: 20, upstreams: (at) => (at < 10 ? [] : [at - 10]) });
     const [killed, other] = [await open(), await open()];
     await seconds(1, killed, other);
@@ -101,7 +101,7 @@ describeOnDatabases('schedulers that share runs', (database) => {
     expect(await database().read('SELECT instance FROM scheduler')).toEqual([{ instance: other.scheduler.instance }]);
   });
 
-  it('are not held up by one that was frozen with a request on its way and thaws: it changes nothing and lets the run go', async () => {
+  it('are not held up by one that was frozen with a request on its way and thaws: it changes nothing and lets the run go (race 21)', async () => {
     const workflow = await insert({ tasks: 20, upstreams: (at) => (at < 10 ? [] : [at - 10]) });
     const [frozen, other] = [await open(), await open()];
     await seconds(1, frozen);

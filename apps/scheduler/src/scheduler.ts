@@ -38,7 +38,7 @@ import {
 } from '@jobmon/contracts';
 import { countRunsInNeed, freeRuns, waitingCommands, WAITING_COMMANDS_PARAM, type Database } from '@jobmon/entities';
 import { send, type Messenger } from '@jobmon/messaging';
-import type { Config, Logger } from '@jobmon/runtime';
+import { metrics, type Config, type Logger } from '@jobmon/runtime';
 import { RenewalLoop, type Renewal, type RenewalTerms } from './renewal';
 import { ScheduledRun, type RunContext } from './run';
 
@@ -175,6 +175,8 @@ export class Scheduler {
     try {
       const { released } = await send(this.context.messenger, releaseWorkflowRuns, all, { timeout_ms: LEAVE_MS_MAX });
       this.isKnown = false;
+      metrics.leases.inc({ what: 'released' }, released);
+      metrics.leases_held.set(0);
       this.log.info({ released }, 'the leases were given back');
     } catch (error) {
       this.log.warn({ error }, 'the leases could not be given back; others take the runs when they have ended');
@@ -237,6 +239,7 @@ export class Scheduler {
     const isNeeded = (row: RunRow): boolean =>
       Number(row.has_command) === 1 || (row.driver === 'server' && !workflowRunMachine.final.has(row.status));
     this.leases = new Map(held.filter(isNeeded).map(({ id, fence }) => [id, fence]));
+    metrics.leases_held.set(this.leases.size);
     this.giveBack(held.filter((row) => !isNeeded(row)).map(({ id, fence }): Lease => [id, fence]));
 
     const isStopping = ({ status }: RunRow): boolean => status === 'C' || status === 'H';
@@ -265,6 +268,7 @@ export class Scheduler {
   }
 
   private letGo(run: ScheduledRun): void {
+    metrics.leases.inc({ what: 'lost' });
     this.forget(run);
     void this.look();
   }
@@ -277,6 +281,7 @@ export class Scheduler {
       const { leases } = await send(this.context.messenger, leaseWorkflowRuns, asked);
       this.isKnown = true;
       if (leases.length === 0) return;
+      metrics.leases.inc({ what: 'taken' }, leases.length);
       this.log.info({ runs: leases.length, workflow_run_ids: leases.slice(0, 20).map(([id]) => id) }, 'runs were leased');
       void this.look();
     });
@@ -306,7 +311,9 @@ export class Scheduler {
     for (const id of ids) this.leaving.add(id);
     this.errand(`release ${ids.join(' ')}`, async () => {
       try {
-        await send(this.context.messenger, releaseWorkflowRuns, { scheduler_instance: this.instance, leases, is_leaving: false });
+        const asked = { scheduler_instance: this.instance, leases, is_leaving: false };
+        const { released } = await send(this.context.messenger, releaseWorkflowRuns, asked);
+        metrics.leases.inc({ what: 'released' }, released);
       } finally {
         for (const id of ids) this.leaving.delete(id);
       }
