@@ -1,17 +1,21 @@
 /**
- * One log line for each request, when it is answered: at debug when all went well, else at the level that its error code
+ * One log line and one measurement for each request, when it is answered: at debug when all went well, else at the level that its error code
  * deserves. Every request has an id, the caller's own when it sends a sane one; it is answered and travels with every message
  * that the request causes.
  */
 import { randomBytes } from 'node:crypto';
 import type { JobmonError } from '@jobmon/contracts';
-import type { FastifyInstance, FastifyRequest } from 'fastify';
-import type { Logger } from '@jobmon/runtime';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { metrics, type Logger } from '@jobmon/runtime';
 
 declare module 'fastify' {
   interface FastifyReply {
     /** The error that this reply carries, for the log. */
     refusal: JobmonError | null;
+  }
+  interface FastifyContextConfig {
+    /** The operation that the route answers. */
+    operation?: string;
   }
   interface FastifyRequest {
     /** What the caller wants attached to the log line of this request, wherever it said so. */
@@ -42,6 +46,7 @@ export function logRequests(server: FastifyInstance, log: Logger): void {
     reply.header('x-request-id', request.id);
     // Not Fastify's hook for answered requests: it keeps silent when the caller hangs up first.
     reply.raw.once('close', () => {
+      measure(request, reply);
       const level = reply.refusal?.kind.level ?? 'debug';
       if (!log.isLevelEnabled(level)) return;
       const status = reply.raw.writableFinished ? reply.raw.statusCode : STATUS_HUNG_UP;
@@ -49,6 +54,12 @@ export function logRequests(server: FastifyInstance, log: Logger): void {
     });
     done();
   });
+}
+
+/** Requests that no operation answers (health, documentation, unknown paths) are counted together. */
+function measure({ routeOptions }: FastifyRequest, { refusal, raw, elapsedTime }: FastifyReply): void {
+  const code = refusal?.code ?? (raw.writableFinished ? 'OK' : 'HUNG_UP');
+  metrics.request_seconds.observe({ operation: routeOptions.config.operation ?? 'none', code }, elapsedTime / 1_000);
 }
 
 function lineOf(

@@ -53,6 +53,7 @@ export function registerRoutes(server: FastifyInstance, context: ApiContext, clo
         method: http.method,
         url,
         bodyLimit: bodyBytesMaxOf(http),
+        config: { operation: operation.name },
         onRequest: gate.hooks(operation, path),
         handler,
       });

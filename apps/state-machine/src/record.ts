@@ -4,6 +4,7 @@
  */
 import type { Actor, HistoryReason, TaskInstanceStatus, TaskStatus } from '@jobmon/contracts';
 import type { Dialect, Statement } from '@jobmon/entities';
+import { metrics } from '@jobmon/runtime';
 
 /** One step of one instance (design rule 5.6). `from` is null for the row's creation. */
 export interface HistoryRow {
@@ -34,7 +35,12 @@ export function insertHistory(dialect: Dialect, rows: readonly HistoryRow[]): St
       `SELECT given.task_instance_id, given.sequence, given.from_status, given.to_status, ${dialect.now}, ${dialect.microsecond}, ` +
       `given.actor, given.reason FROM ${given}`,
     params: [JSON.stringify(rows)],
+    onCommit: () => countTransitions(rows),
   };
+}
+
+function countTransitions(rows: readonly HistoryRow[]): void {
+  for (const { from_status, to_status } of rows) metrics.transitions.inc({ from: from_status ?? 'none', to: to_status });
 }
 
 /** One error text of an instance. */

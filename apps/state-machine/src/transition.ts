@@ -22,6 +22,7 @@ import {
   type WorkflowRunStatus,
 } from '@jobmon/contracts';
 import { idList, lockRows, updateRows, type Dialect, type Procedure, type SqlValue, type Statement } from '@jobmon/entities';
+import { metrics } from '@jobmon/runtime';
 import { insertErrors, insertHistory, TaskStatusCounts, type ErrorRow, type HistoryRow } from './record';
 
 /** A guarded write matched fewer rows than were locked for it. Never happens unless the code is wrong. */
@@ -224,7 +225,10 @@ export class Transition {
   /** Decides one request to move an instance and takes the decision over; what was refused changes nothing. */
   move(instance: LockedInstance, to: TaskInstanceStatus, asker: Asker): AttemptDecision {
     const decision = decideAttempt({ instance, task: instance.task }, to);
-    if (!decision.accepted) return decision;
+    if (!decision.accepted) {
+      metrics.refusals.inc({ reason: decision.because });
+      return decision;
+    }
     instance.steps += 1;
     this.history.push({
       task_instance_id: instance.id,

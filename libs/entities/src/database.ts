@@ -15,6 +15,8 @@ export type SqlValue = string | number | bigint | null | Buffer;
 export interface Statement {
   readonly sql: string;
   readonly params?: readonly SqlValue[];
+  /** What to count when the transaction that ran it has committed; must not fail. A database that nobody measures leaves it alone. */
+  readonly onCommit?: () => void;
 }
 
 /** Rows of a SELECT; or, for a write, how many rows its condition matched and the first id that it gave. */

@@ -3,6 +3,7 @@ import { JobmonError } from '@jobmon/contracts';
 import { parseDatabaseUrl, type Config, type Logger, type Need } from '@jobmon/runtime';
 import type { Database } from './database';
 import { openDatabase, requireSchema } from './data-source';
+import { measured } from './measured';
 
 /**
  * Opens the database by `db.url`. The checks are `database`, whether it answers, and `migrations`, whether its schema is one that this
@@ -20,7 +21,7 @@ export function databaseNeed(config: Pick<Config, 'db'>, log: Logger): Need<Data
   }
   return {
     name: 'database',
-    open: () => openDatabase({ url, log, connections_max, migrates: false }),
+    open: async () => measured(await openDatabase({ url, log, connections_max, migrates: false })),
     checks: {
       database: async (database) => void (await database.read('SELECT 1 AS one')),
       migrations: (database) => requireSchema(database),

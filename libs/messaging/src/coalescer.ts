@@ -9,6 +9,7 @@
  * - **draining**: new items are answered with UNAVAILABLE; what waits is still run.
  */
 import { JobmonError, type ErrorBody } from '@jobmon/contracts';
+import { metrics } from '@jobmon/runtime';
 import type { Outcome } from './messenger';
 
 export interface CoalescerOptions<Item, Result> {
@@ -17,6 +18,8 @@ export interface CoalescerOptions<Item, Result> {
    * INTERNAL without its cause unless it is a JobmonError: `run` logs its own defects.
    */
   readonly run: (items: Item[]) => Promise<Outcome<Result>[]>;
+  /** Names the queue in metrics; one without a name is not measured. */
+  readonly name?: string;
   /** Most items in a batch. */
   readonly rows_max: number;
   /** Most bytes in a batch, counted by `sizeOf`. An item that is larger by itself is answered with TOO_LARGE. */
@@ -35,6 +38,8 @@ interface Waiting<Item, Result> {
   readonly item: Item;
   readonly bytes: number;
   readonly settle: (outcome: Outcome<Result>) => void;
+  /** When it came, on the process' own clock. */
+  readonly since: number;
 }
 
 /** A turn's served front is cut off when it is this long and more than half of the turn: each item is moved once at most. */
@@ -50,6 +55,7 @@ export class Coalescer<Item, Result> {
   /** Keys with waiting items in the order of their turns: served from the front, put back at the end. */
   private readonly turns = new Map<string | number, Turn<Item, Result>>();
   private readonly concurrency: number;
+  private readonly measures;
   private waitingCount = 0;
   private inFlight = 0;
   private isStartScheduled = false;
@@ -58,6 +64,11 @@ export class Coalescer<Item, Result> {
 
   constructor(private readonly options: CoalescerOptions<Item, Result>) {
     this.concurrency = options.concurrency ?? 1;
+    const { name: queue } = options;
+    this.measures =
+      queue === undefined
+        ? null
+        : { size: metrics.batch_size.labels({ queue }), wait: metrics.queue_wait_seconds.labels({ queue }) };
   }
 
   /** Items that wait; those in flight are not counted. */
@@ -78,8 +89,9 @@ export class Coalescer<Item, Result> {
     return new Promise((settle) => {
       const key = this.options.keyOf === undefined ? '' : this.options.keyOf(item);
       const turn = this.turns.get(key);
-      if (turn === undefined) this.turns.set(key, { items: [{ item, bytes, settle }], head: 0 });
-      else turn.items.push({ item, bytes, settle });
+      const waiting = { item, bytes, settle, since: performance.now() };
+      if (turn === undefined) this.turns.set(key, { items: [waiting], head: 0 });
+      else turn.items.push(waiting);
       this.waitingCount += 1;
       this.scheduleStart();
     });
@@ -110,6 +122,7 @@ export class Coalescer<Item, Result> {
 
   private async runBatch(batch: Waiting<Item, Result>[]): Promise<void> {
     this.inFlight += 1;
+    this.measure(batch);
     let outcomes: Outcome<Result>[];
     try {
       outcomes = await this.options.run(batch.map((waiting) => waiting.item));
@@ -124,6 +137,13 @@ export class Coalescer<Item, Result> {
     for (const [index, waiting] of batch.entries()) waiting.settle(outcomes[index] as Outcome<Result>);
     if (this.waitingCount > 0) this.scheduleStart();
     else this.startBatches();
+  }
+
+  private measure(batch: readonly Waiting<Item, Result>[]): void {
+    if (this.measures === null) return;
+    const now = performance.now();
+    this.measures.size.observe(batch.length);
+    for (const { since } of batch) this.measures.wait.observe((now - since) / 1_000);
   }
 
   /** One item of each key in turn, until the batch is full by rows or by bytes. Never empty: a larger item was refused. */

@@ -34,6 +34,7 @@ export function createSender(messenger: Messenger): Sender {
     const known = coalescers.get(operation.name);
     if (known !== undefined) return known;
     const coalescer = new Coalescer<Call, unknown>({
+      name: operation.name,
       run: (calls) =>
         messenger.request(
           operation,

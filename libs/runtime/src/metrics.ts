@@ -45,8 +45,8 @@ export const metrics = {
   queue_wait_seconds: histogram('jobmon_queue_wait_seconds', 'wait for a batch to start', ['queue'], SECONDS),
   /** Reads and writes with all their attempts. `code` is `OK`, or the error's. */
   database_seconds: histogram('jobmon_database_seconds', 'database reads and writes', ['label', 'code'], SECONDS),
-  /** Changes of a status that were committed. `machine` is the noun: task, task_instance. */
-  transitions: counter('jobmon_transitions_total', 'changes of a status', ['machine', 'from', 'to']),
+  /** Changes of the status of attempts that were committed, by the letters of the machine; `none` is the creation. */
+  transitions: counter('jobmon_transitions_total', 'changes of the status of task instances', ['from', 'to']),
   /** Changes that were asked for and not made. */
   refusals: counter('jobmon_refusals_total', 'refused changes of a status', ['reason']),
   /** Connections that were lost and came back. `to` is `bus` or `database`. */
