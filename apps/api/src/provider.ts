@@ -19,7 +19,7 @@ import {
 } from 'jose';
 
 /** Between two fetches, so that forged tokens with keys of their own make no flood of them. */
-const FETCH_GAP_MS = 5_000;
+const FETCH_GAP_MS = 2_000;
 /** Keys older than this are fetched anew, behind the back of the request that finds them so. */
 const KEYS_MS_MAX = 600_000;
 const FETCH_MS_MAX = 5_000;

@@ -4,6 +4,7 @@ export * from './factories';
 export * from './history-replay';
 export * from './house-process';
 export * from './large-workflow';
+export * from './login-provider';
 export * from './mariadb-process';
 export * from './python-client';
 export * from './python-database';
