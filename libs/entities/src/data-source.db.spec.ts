@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describeOnDatabaseKinds, makePythonDatabase, runSql } from '@jobmon/testkit';
 import { pino } from 'pino';
-import { openDatabase } from './index';
+import { openDatabase, requireSchema, schemaStatus } from './index';
 import { MIGRATIONS } from './schema';
 
 const log = pino({ level: 'silent' });
@@ -32,8 +32,35 @@ describeOnDatabaseKinds('openDatabase', (kind) => {
     const place = await kind.place();
     try {
       await (await openDatabase({ url: place.url, log })).close();
-      await runSql(place.url, [`INSERT INTO migrations (\`timestamp\`, name) VALUES (9999999999999, 'Later9999999999999')`]);
+      await runSql(place.url, [
+        `INSERT INTO migrations (\`timestamp\`, name) VALUES (9999999999999, 'Later9999999999999')`,
+        `UPDATE schema_rule SET needs_migration = 'Later9999999999999', oldest_release = '7.0.0'`,
+      ]);
+      expect(await refusal(place.url, 'MALFORMED')).toMatch(/is newer than this program knows .*: start Jobmon 7.0.0 or newer/);
+      await runSql(place.url, ['DELETE FROM schema_rule']);
       expect(await refusal(place.url, 'MALFORMED')).toMatch(/is newer than this program knows .*: start a newer version/);
+      expect(await schemaStatus(place.url)).toMatchObject({ is_fit: false, pending: [], unknown: ['Later9999999999999'] });
+    } finally {
+      await place.remove();
+    }
+  });
+
+  it('works on a schema that is newer than ours and allows us, and changes nothing of it', async () => {
+    const place = await kind.place();
+    try {
+      await (await openDatabase({ url: place.url, log })).close();
+      await runSql(place.url, [`INSERT INTO migrations (\`timestamp\`, name) VALUES (9999999999999, 'Later9999999999999')`]);
+      for (const migrates of kind.name === 'sqlite' ? [true] : [true, false]) {
+        const database = await openDatabase({ url: place.url, log, migrates });
+        await requireSchema(database);
+        expect(await database.read('SELECT COUNT(*) AS n FROM migrations')).toEqual([{ n: MIGRATIONS.length + 1 }]);
+        await database.close();
+      }
+      const status = { is_fit: true, version: MIGRATIONS.length + 1, oldest_release: '0.1.0', unknown: ['Later9999999999999'] };
+      expect(await schemaStatus(place.url)).toMatchObject(status);
+      // One of both kinds is of a program that is none of ours, whatever its rule says.
+      await runSql(place.url, [`DELETE FROM migrations WHERE name = '${new MIGRATIONS[8]().name}'`]);
+      expect(await refusal(place.url, 'MALFORMED')).toMatch(/is newer than this program knows/);
     } finally {
       await place.remove();
     }

@@ -7,7 +7,7 @@ import type { Database } from './database';
 import { LogRecordRow } from './log-record';
 import { openMariadb } from './mariadb';
 import { LogRecordFile1763900000001 } from './migrations/0008-log-record';
-import { refuseOlderSchema } from './schema';
+import { hasRule, MIGRATIONS_SQL, refuseOlderSchema, RULE_SQL, storedSchema } from './schema';
 import { openSqlite } from './sqlite';
 
 export interface DatabaseSettings {
@@ -58,11 +58,9 @@ export async function openLogRecords(database: Database, { url, log }: DatabaseS
  * @throws JobmonError as `refuseOlderSchema` does.
  */
 export async function requireSchema(database: Database): Promise<void> {
-  const applied = await database.read<{ name: string }>('SELECT name FROM migrations ORDER BY id');
-  refuseOlderSchema(
-    applied.map(({ name }) => name),
-    'the database',
-  );
+  const names = (await database.read<{ name: string }>(MIGRATIONS_SQL)).map(({ name }) => name);
+  const [rule] = hasRule(names) ? await database.read(RULE_SQL) : [];
+  refuseOlderSchema(storedSchema(names, rule), 'the database');
 }
 
 /** Whether a statement failed because a row with the same key exists: the primary key or a unique one, on either database. */

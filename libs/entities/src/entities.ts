@@ -3,6 +3,7 @@ import { ApiToken } from './api-token';
 import { ArrayRow } from './array';
 import { Agent, Cluster, ClusterType, Queue } from './cluster';
 import { Dag, Edge, Node, NodeArg } from './dag';
+import { SchemaRule, ServiceInstance } from './service-instance';
 import { TaskInstanceStatusRow, TaskResourcesType, TaskStatusRow, WorkflowRunStatusRow, WorkflowStatusRow } from './lookup';
 import { Task, TaskArg, TaskAttribute, TaskAttributeType, TaskResources, TaskStatusCount } from './task';
 import { TaskInstance, TaskInstanceErrorLog, TaskInstanceHistory } from './task-instance';
@@ -60,6 +61,8 @@ export const OWN_ENTITIES = [
   SchedulerRow,
   LogRecordRow,
   ApiToken,
+  ServiceInstance,
+  SchemaRule,
 ] as const;
 
 export const ENTITIES = [...SHARED_ENTITIES, ...OWN_ENTITIES] as const;

@@ -26,7 +26,17 @@ import {
   isStatementLimit,
   type ServerAddress,
 } from './mariadb-error';
-import { keepDatesAsText, MIGRATIONS, pendingMigrations, refuseOlderSchema } from './schema';
+import {
+  hasRule,
+  keepDatesAsText,
+  MIGRATIONS,
+  MIGRATIONS_SQL,
+  pendingMigrations,
+  refuseOlderSchema,
+  RULE_SQL,
+  storedSchema,
+  type StoredSchema,
+} from './schema';
 
 /** How a database on a server is opened; see `DatabaseSettings`. */
 export interface OpenSettings {
@@ -317,7 +327,7 @@ function probe(address: ServerAddress, settings: OpenSettings): Promise<Server> 
   return onConnection(address, async (select) => {
     const [facts] = await select('SELECT VERSION() AS version, @@max_allowed_packet AS max_allowed_packet');
     if (settings.migrates ?? true) await migrate(address, select, settings);
-    else refuseOlderSchema(await appliedMigrations(select), whereOf(address));
+    else refuseOlderSchema(await readSchema(select), whereOf(address));
     const [column] = await select(
       `SELECT COLLATION_NAME AS collation FROM information_schema.COLUMNS
         WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'node' AND COLUMN_NAME = 'node_args_hash'`,
@@ -330,10 +340,10 @@ function probe(address: ServerAddress, settings: OpenSettings): Promise<Server> 
   });
 }
 
-/** Names of the migrations that have run, oldest first. Changes nothing. */
-export async function readMigrations(address: ServerAddress): Promise<string[]> {
+/** What the database says of its schema. Changes nothing. */
+export async function readMariadbSchema(address: ServerAddress): Promise<StoredSchema> {
   try {
-    return await onConnection(address, appliedMigrations);
+    return await onConnection(address, readSchema);
   } catch (error) {
     throw explained(error, address);
   }
@@ -366,7 +376,7 @@ type Select = (sql: string, params?: readonly SqlValue[]) => Promise<Record<stri
 
 async function migrate(address: ServerAddress, select: Select, { log, onMigration }: OpenSettings): Promise<void> {
   const where = whereOf(address);
-  if (pendingMigrations(await appliedMigrations(select), where).length === 0) return;
+  if (pendingMigrations(await readSchema(select), where).length === 0) return;
   const lock = `jobmon_migration_${createHash('sha256').update(address.database).digest('hex').slice(0, 40)}`;
   const [locked] = await select('SELECT GET_LOCK(?, ?) AS locked', [lock, MIGRATION_LOCK_SECONDS]);
   if (locked?.locked !== 1) {
@@ -375,7 +385,7 @@ async function migrate(address: ServerAddress, select: Select, { log, onMigratio
       `another process has been migrating ${where} for ${MIGRATION_LOCK_SECONDS} s: wait for it`,
     );
   }
-  const pending = pendingMigrations(await appliedMigrations(select), where);
+  const pending = pendingMigrations(await readSchema(select), where);
   if (pending.length === 0) return;
   const dataSource = new DataSource({ ...dataSourceOptions(address), poolSize: 1 });
   await dataSource.initialize();
@@ -394,10 +404,11 @@ async function migrate(address: ServerAddress, select: Select, { log, onMigratio
 
 const whereOf = (address: ServerAddress): string => `the database ${address.database} on ${address.host}:${address.port}`;
 
-async function appliedMigrations(select: Select): Promise<string[]> {
+async function readSchema(select: Select): Promise<StoredSchema> {
   const exists = await select(
     `SELECT 1 FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'migrations'`,
   );
-  if (exists.length === 0) return [];
-  return (await select('SELECT name FROM migrations ORDER BY id')).map((row) => String(row.name));
+  if (exists.length === 0) return storedSchema([]);
+  const names = (await select(MIGRATIONS_SQL)).map((row) => String(row.name));
+  return storedSchema(names, hasRule(names) ? (await select(RULE_SQL))[0] : undefined);
 }

@@ -3,8 +3,9 @@ import { existsSync } from 'node:fs';
 import { JobmonError } from '@jobmon/contracts';
 import { parseDatabaseUrl } from '@jobmon/runtime';
 import SqliteHandle from 'better-sqlite3';
-import { readMigrations } from './mariadb';
-import { knownMigrations, refuseOlderSchema } from './schema';
+import { readMariadbSchema } from './mariadb';
+import { knownMigrations, refuseOlderSchema, storedSchema, type StoredSchema } from './schema';
+import { readSqliteSchema } from './sqlite';
 
 export interface SchemaStatus {
   /** Migrations that have run. */
@@ -13,6 +14,10 @@ export interface SchemaStatus {
   readonly version_known: number;
   /** Those of this release that have not run, in their order. */
   readonly pending: readonly string[];
+  /** Those of a newer release that have run. */
+  readonly unknown: readonly string[];
+  /** The oldest release that the schema still allows; null where it does not say. */
+  readonly oldest_release: string | null;
   /** Whether services of this release work on it. */
   readonly is_fit: boolean;
   /** The same as a sentence, with its cause and cure. */
@@ -26,28 +31,28 @@ export interface SchemaStatus {
  */
 export async function schemaStatus(url: string): Promise<SchemaStatus> {
   const address = parseDatabaseUrl(url);
-  const applied = address.kind === 'sqlite' ? migrationsOfFile(address.file) : await readMigrations(address);
+  const stored = address.kind === 'sqlite' ? schemaOfFile(address.file) : await readMariadbSchema(address);
   const known = knownMigrations();
   const facts = {
-    version: applied.length,
+    version: stored.migrations.length,
     version_known: known.length,
-    pending: known.filter((name) => !applied.includes(name)),
+    pending: known.filter((name) => !stored.migrations.includes(name)),
+    unknown: stored.migrations.filter((name) => !known.includes(name)),
+    oldest_release: stored.oldest_release,
   };
   try {
-    refuseOlderSchema(applied, 'this database');
+    refuseOlderSchema(stored, 'this database');
     return { ...facts, is_fit: true, verdict: 'services of this release work on it' };
   } catch (error) {
     return { ...facts, is_fit: false, verdict: (error as JobmonError).message };
   }
 }
 
-function migrationsOfFile(file: string): string[] {
-  if (!existsSync(file)) return [];
+function schemaOfFile(file: string): StoredSchema {
+  if (!existsSync(file)) return storedSchema([]);
   const handle = new SqliteHandle(file, { readonly: true, timeout: 5_000 });
   try {
-    const table = handle.prepare(`SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'migrations'`).get();
-    if (table === undefined) return [];
-    return (handle.prepare('SELECT name FROM migrations ORDER BY id').all() as { name: string }[]).map(({ name }) => name);
+    return readSqliteSchema(handle);
   } catch (error) {
     throw new JobmonError(
       'MALFORMED',

@@ -10,6 +10,7 @@ import { HistoryMicrosecond1763900000006 } from './migrations/0006-history-micro
 import { WorkflowRunLease1763900000007 } from './migrations/0007-workflow-run-lease';
 import { LogRecord1763900000008 } from './migrations/0008-log-record';
 import { ApiToken1763900000009 } from './migrations/0009-api-token';
+import { ServiceInstance1763900000010 } from './migrations/0010-service-instance';
 
 /** The migration chain, oldest first. The schema's version is the number of its entries that have run. */
 export const MIGRATIONS = [
@@ -22,25 +23,58 @@ export const MIGRATIONS = [
   WorkflowRunLease1763900000007,
   LogRecord1763900000008,
   ApiToken1763900000009,
+  ServiceInstance1763900000010,
 ] as const;
 
 const MIGRATION_NAMES: readonly string[] = MIGRATIONS.map((migration) => new migration().name);
 
+/** What a database says of its schema. */
+export interface StoredSchema {
+  /** Names of the migrations that have run, oldest first. */
+  readonly migrations: readonly string[];
+  /** The migration that a program must know to work on it. Null: all that have run, since no rule is stored. */
+  readonly needs_migration: string | null;
+  /** The first release that knows it, for people. */
+  readonly oldest_release: string | null;
+}
+
+/** Names of the migrations that have run; the table is there when one has. */
+export const MIGRATIONS_SQL = 'SELECT name FROM migrations ORDER BY id';
+/** To be asked when `hasRule` says so. */
+export const RULE_SQL = 'SELECT needs_migration, oldest_release FROM schema_rule WHERE id = 1';
+const RULE_MIGRATION = new ServiceInstance1763900000010().name;
+
+/** Whether the rule's table is there. */
+export const hasRule = (migrations: readonly string[]): boolean => migrations.includes(RULE_MIGRATION);
+
+export function storedSchema(
+  migrations: readonly string[],
+  rule?: { readonly needs_migration?: unknown; readonly oldest_release?: unknown },
+): StoredSchema {
+  const { needs_migration = null, oldest_release = null } = rule ?? {};
+  return { migrations, needs_migration: needs_migration as string | null, oldest_release: oldest_release as string | null };
+}
+
 /**
- * Which migrations of ours are missing, given the names that the database says have run. `known`: those of another chain, by name.
+ * Which migrations of ours are missing, given what the database says of its schema. One that ran migrations that we do not know was
+ * made by a newer release; it may allow us nevertheless. `known`: those of another chain, by name.
  *
- * @throws JobmonError MALFORMED when the database has run one that we do not know: it was made by a newer version.
+ * @throws JobmonError MALFORMED when it does not.
  */
-export function pendingMigrations(applied: readonly string[], where: string, known = MIGRATION_NAMES): readonly string[] {
-  const unknown = applied.filter((name) => !known.includes(name));
-  if (unknown.length > 0) {
+export function pendingMigrations(stored: StoredSchema, where: string, known = MIGRATION_NAMES): readonly string[] {
+  const { migrations, needs_migration, oldest_release } = stored;
+  const unknown = migrations.filter((name) => !known.includes(name));
+  const missing = known.filter((name) => !migrations.includes(name));
+  const isAllowed = needs_migration !== null && known.includes(needs_migration) && missing.length === 0;
+  if (unknown.length > 0 && !isAllowed) {
+    const release = oldest_release === null ? 'a newer version of Jobmon' : `Jobmon ${oldest_release} or newer`;
     throw new JobmonError(
       'MALFORMED',
-      `the schema of ${where} (version ${applied.length}) is newer than this program knows (version ${known.length}): ` +
-        'start a newer version of Jobmon, or restore the backup that was made before it was migrated',
+      `the schema of ${where} (version ${migrations.length}) is newer than this program knows (version ${known.length}): ` +
+        `start ${release}, or restore the backup that was made before it was migrated`,
     );
   }
-  return known.filter((name) => !applied.includes(name));
+  return missing;
 }
 
 /** Names of our migrations, oldest first. */
@@ -52,14 +86,14 @@ export function knownMigrations(): readonly string[] {
  * Refuses a schema that misses migrations of ours, for processes that don't migrate.
  *
  * @throws JobmonError UNAVAILABLE with details `{check: 'migrations'}` for an older one: somebody may migrate it at any time.
- * MALFORMED for a newer one.
+ * MALFORMED for a newer one that does not allow us.
  */
-export function refuseOlderSchema(applied: readonly string[], where: string): void {
-  const pending = pendingMigrations(applied, where);
+export function refuseOlderSchema(stored: StoredSchema, where: string): void {
+  const pending = pendingMigrations(stored, where);
   if (pending.length === 0) return;
   throw new JobmonError(
     'UNAVAILABLE',
-    `the schema of ${where} is older than this program needs (version ${applied.length} of ${MIGRATION_NAMES.length}): run jobmon-server db migrate`,
+    `the schema of ${where} is older than this program needs (version ${stored.migrations.length} of ${MIGRATION_NAMES.length}): run jobmon-server db migrate`,
     { check: 'migrations' },
   );
 }

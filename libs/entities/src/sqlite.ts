@@ -26,7 +26,16 @@ import SqliteHandle from 'better-sqlite3';
 import { DataSource, type MigrationInterface } from 'typeorm';
 import type { Database, Dialect, Procedure, SqlValue, StatementCounts, StatementResult, WriteOptions } from './database';
 import { SQLITE_ENTITIES } from './entities';
-import { keepDatesAsText, MIGRATIONS, pendingMigrations } from './schema';
+import {
+  hasRule,
+  keepDatesAsText,
+  MIGRATIONS,
+  MIGRATIONS_SQL,
+  pendingMigrations,
+  RULE_SQL,
+  storedSchema,
+  type StoredSchema,
+} from './schema';
 
 /** Bound of all waiting and trying again of one write (design section 4). */
 const WRITE_PATIENCE_MS = 5_000;
@@ -322,14 +331,14 @@ async function migrate(file: string, log: Logger, schema: SqliteSchema): Promise
   await untilUnlocked(deadline, () => dataSource.initialize());
   const handle = handleOf(dataSource);
   try {
-    const standing = await untilUnlocked(deadline, () => appliedMigrations(handle));
+    const standing = await untilUnlocked(deadline, () => readSqliteSchema(handle));
     if (pendingMigrations(standing, file, known).length === 0) return;
     await untilUnlocked(deadline, () => handle.pragma('journal_mode = WAL'));
     await untilUnlocked(deadline, () => handle.exec('BEGIN IMMEDIATE'));
-    const applied = appliedMigrations(handle);
+    const applied = readSqliteSchema(handle);
     const pending = pendingMigrations(applied, file, known);
     if (pending.length > 0) {
-      if (hasTables(handle)) await backUp(file, applied.length, log);
+      if (hasTables(handle)) await backUp(file, applied.migrations.length, log);
       await dataSource.runMigrations({ transaction: 'none' });
     }
     handle.exec('COMMIT');
@@ -344,10 +353,12 @@ function hasTables(handle: SqliteHandle.Database): boolean {
   return handle.prepare(`SELECT 1 FROM sqlite_master WHERE type = 'table' LIMIT 1`).get() !== undefined;
 }
 
-function appliedMigrations(handle: SqliteHandle.Database): string[] {
+/** What a file says of its schema. */
+export function readSqliteSchema(handle: SqliteHandle.Database): StoredSchema {
   const exists = handle.prepare(`SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'migrations'`).get();
-  if (exists === undefined) return [];
-  return (handle.prepare('SELECT name FROM migrations ORDER BY id').all() as { name: string }[]).map((row) => row.name);
+  if (exists === undefined) return storedSchema([]);
+  const names = (handle.prepare(MIGRATIONS_SQL).all() as { name: string }[]).map((row) => row.name);
+  return storedSchema(names, hasRule(names) ? (handle.prepare(RULE_SQL).get() as object) : undefined);
 }
 
 /** `FILE.2026-01-31T12-00-00.schema-0.backup`; it appears under this name only when it is whole. */
