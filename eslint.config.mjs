@@ -16,6 +16,7 @@ const MAY_IMPORT = {
   'state-machine': ['contracts', 'runtime', 'messaging', 'entities'],
   scheduler: ['contracts', 'runtime', 'messaging', 'entities'],
   reaper: ['contracts', 'runtime', 'messaging', 'entities'],
+  'log-sink': ['contracts', 'runtime', 'messaging', 'entities'],
   admin: ['contracts', 'runtime', 'messaging', 'entities'],
   agent: ['contracts', 'runtime', 'client', 'cluster'],
   cli: ['contracts', 'client', 'local', 'agent'],
@@ -30,13 +31,14 @@ const MAY_IMPORT = {
     'state-machine',
     'scheduler',
     'reaper',
+    'log-sink',
     'agent',
   ],
 };
 
 /** Packages from outside that only some layers may see; every other layer is refused them. */
 const FENCED = {
-  '@nestjs/*': ['messaging', 'api', 'state-machine', 'scheduler', 'reaper', 'agent', 'local', 'testkit'],
+  '@nestjs/*': ['messaging', 'api', 'state-machine', 'scheduler', 'reaper', 'log-sink', 'agent', 'local', 'testkit'],
   typeorm: ['entities', 'testkit'],
   mysql2: ['entities', 'testkit'],
   'better-sqlite3': ['entities', 'testkit'],
@@ -65,7 +67,7 @@ const boundaries = (extra, fenced, allow) => [
   },
 ];
 
-const APP_MODULES = ['@jobmon/api', '@jobmon/state-machine', '@jobmon/scheduler', '@jobmon/reaper', '@jobmon/agent'];
+const APP_MODULES = ['@jobmon/api', '@jobmon/state-machine', '@jobmon/scheduler', '@jobmon/reaper', '@jobmon/log-sink', '@jobmon/agent'];
 
 export default tseslint.config(
   { ignores: ['dist/**', '**/node_modules/**', '.nx/**'] },

@@ -26,7 +26,7 @@ const config: Config = {
   moduleNameMapper: {
     '^@jobmon/messaging/service$': '<rootDir>/libs/messaging/src/service/index.ts',
     '^@jobmon/(contracts|runtime|messaging|entities|client|cluster|testkit)$': '<rootDir>/libs/$1/src/index.ts',
-    '^@jobmon/(api|state-machine|scheduler|reaper|agent)$': '<rootDir>/apps/$1/src/module.ts',
+    '^@jobmon/(api|state-machine|scheduler|reaper|log-sink|agent)$': '<rootDir>/apps/$1/src/module.ts',
     '^@jobmon/local$': '<rootDir>/apps/local/src/index.ts',
   },
   // Jest would leave one core free. Many specs wait most of their time for processes, leases and clients that sleep.

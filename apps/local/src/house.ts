@@ -9,10 +9,11 @@ import { agentModule } from '@jobmon/agent';
 import { createApp, givenToken, refuseStrangers } from '@jobmon/api';
 import { loginName } from '@jobmon/client';
 import { JobmonError, VERSION } from '@jobmon/contracts';
-import { holdDatabase, openDatabase, type Database, type Procedure, type WriteOptions } from '@jobmon/entities';
-import { inProcessMessenger, type Messenger } from '@jobmon/messaging';
+import { holdDatabase, openDatabase, openLogRecords, type Database, type Procedure, type WriteOptions } from '@jobmon/entities';
+import { logSinkModule } from '@jobmon/log-sink';
+import { inProcessLogStream, inProcessMessenger, shipLogs, type Messenger } from '@jobmon/messaging';
 import { reaperModule } from '@jobmon/reaper';
-import { parseDatabaseUrl, type Config, type Logger } from '@jobmon/runtime';
+import { parseDatabaseUrl, type Config, type Logger, type LogQueue } from '@jobmon/runtime';
 import { schedulerModule, type SchedulerContext } from '@jobmon/scheduler';
 import { stateMachineModule } from '@jobmon/state-machine';
 import type { DynamicModule } from '@nestjs/common';
@@ -23,6 +24,8 @@ export type HousePart = 'agent' | 'scheduler' | 'reaper';
 export interface HouseOptions {
   readonly config: Config;
   readonly log: Logger;
+  /** Lines of `log` that are to be kept as records; none when absent. */
+  readonly queue?: LogQueue;
   readonly without?: readonly HousePart[];
   /** Instead of `config.http.port`; 0 takes any free one. */
   readonly port?: number;
@@ -61,7 +64,7 @@ const PORTS_NOT_CALLED: ReadonlySet<number> = new Set([
  * @throws JobmonError with one sentence of cause and cure: a port in use, an address that others can reach without
  * `http.open`, a database that can't be used, another house on the same SQLite file.
  */
-export async function startHouse({ config, log, without = [], port, onTrouble }: HouseOptions): Promise<House> {
+export async function startHouse({ config, log, queue, without = [], port, onTrouble }: HouseOptions): Promise<House> {
   const { host } = config.http;
   refuseStrangers(config);
   // With login on it is an admin's credential, and whoever knew a token that was set stays who he is by his own login alone.
@@ -76,8 +79,11 @@ export async function startHouse({ config, log, without = [], port, onTrouble }:
       onTrouble,
     );
     undo.push({ part: 'database', step: () => database.close() });
+    const records = await openLogRecords(database, { url: config.db.url, log });
+    undo.push({ part: 'log records', step: () => records.close() });
     const messenger = inProcessMessenger({ log });
     undo.push({ part: 'bus', step: () => messenger.drain() });
+    const stream = inProcessLogStream();
 
     const url = `http://${reachableName(host)}:${chosen}`;
     const context = { config, log, messenger, database };
@@ -88,8 +94,16 @@ export async function startHouse({ config, log, without = [], port, onTrouble }:
         agentModule({ config, log: log.child({ part: 'agent' }), findApi: async () => ({ url, token }), version: VERSION }),
     };
     const modules = Object.entries(parts).flatMap(([part, make]) => (without.includes(part as HousePart) ? [] : [make()]));
-    const app = await createApp({ ...context, token, user: loginName() }, [stateMachineModule(context), ...modules]);
+    const app = await createApp({ ...context, token, user: loginName() }, [
+      stateMachineModule(context),
+      logSinkModule({ ...context, records, stream }),
+      ...modules,
+    ]);
     undo.push({ part: 'application', step: () => app.close() });
+    if (queue !== undefined) {
+      const shipper = shipLogs({ queue, stream, log });
+      undo.push({ part: 'log queue', step: () => shipper.close() });
+    }
     await app.listen({ port: chosen, host });
     log.info({ url, without }, 'the house listens');
     let stopped: Promise<void> | undefined;

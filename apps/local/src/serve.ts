@@ -21,6 +21,7 @@ import {
   type Config,
   type Logger,
   type LoadedConfig,
+  LogQueue,
 } from '@jobmon/runtime';
 import { runDemonstration } from './demonstration';
 import { startHouse, type House, type HousePart } from './house';
@@ -61,7 +62,8 @@ export async function serve(flags: ServeFlags, env: Environment = process.env): 
   };
   try {
     const { config, warnings } = loadHouseConfig(flags, env);
-    const { log, say } = openOutput(config, flags, env);
+    const queue = new LogQueue();
+    const { log, say } = openOutput(config, queue, flags, env);
     for (const warning of warnings) {
       log.warn(warning);
       say(`Warning: ${warning}`);
@@ -76,7 +78,7 @@ export async function serve(flags: ServeFlags, env: Environment = process.env): 
     );
     const onTrouble = (sentence: string | null): void =>
       say(sentence === null ? 'The database can be written again.' : `Warning: ${sentence}.`);
-    house = await startHouse({ config, log, without: flags.without, onTrouble });
+    house = await startHouse({ config, log, queue, without: flags.without, onTrouble });
     const former = await formerServer(env);
     profile = publish(house, env);
     if (former !== undefined)
@@ -130,21 +132,26 @@ function agentFolder(url: string, env: Environment): string {
 const shown = (config: Config): string => describeDatabase(parseDatabaseUrl(config.db.url));
 
 /** The log, and how people are spoken to beside it. */
-function openOutput(config: Config, flags: ServeFlags, env: Environment): { log: Logger; say: (sentence: string) => void } {
+function openOutput(
+  config: Config,
+  queue: LogQueue,
+  flags: ServeFlags,
+  env: Environment,
+): { log: Logger; say: (sentence: string) => void } {
   const isWatched = process.stdout.isTTY || flags.demonstration === true;
   const file = config.log.file ?? (isWatched ? logFile(env) : undefined);
-  const log = openLog(config, file);
+  const log = openLog(config, file, queue);
   const out = file === undefined ? process.stderr : process.stdout;
   return { log, say: (sentence) => void out.write(`${sentence}\n`) };
 }
 
 const logFile = (env: Environment): string => join(dataFolder(env), 'jobmon.log');
 
-function openLog(config: Config, file: string | undefined): Logger {
+function openLog(config: Config, file: string | undefined, queue: LogQueue): Logger {
   try {
     const bytes = file === undefined ? 0 : (statSync(file, { throwIfNoEntry: false })?.size ?? 0);
     if (bytes > LOG_BYTES_MAX) renameSync(file!, `${file}.old`);
-    return createLogger({ service: 'local', level: config.log.level, destination: file });
+    return createLogger({ service: 'local', level: config.log.level, destination: file, queue });
   } catch (error) {
     throw new JobmonError(
       'UNAVAILABLE',

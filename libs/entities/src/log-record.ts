@@ -4,8 +4,8 @@ import { DateTime, Int, SmallInt, Text, Varchar, VarcharKey } from './columns';
 
 /** Ours. One thing that a process said. Never changed; deleted when its time is over. */
 @Entity('log_record')
-@Index('ix_log_record_workflow_id', ['workflow_id'])
-@Index('ix_log_record_task_id', ['task_id'])
+@Index('ix_log_record_workflow_id', ['workflow_id', 'id'])
+@Index('ix_log_record_task_id', ['task_id', 'id'])
 export class LogRecordRow {
   /** Sorts by time; see `libs/contracts/src/log-record.ts`. */
   @VarcharKey(26) id: string;

@@ -78,6 +78,8 @@ const DatabaseUrl = z.string('must be a text').transform((url, context) => {
   }
 });
 
+const NatsUrls = /^\s*(?:nats|tls):\/\/[^\s,/]+(?:\s*,\s*(?:nats|tls):\/\/[^\s,/]+)*\s*$/;
+
 const Origin = /^https?:\/\/[^/\s]+$/;
 
 /** What an issuer's keys and tokens are fetched from: TLS, or this machine itself. */
@@ -127,6 +129,26 @@ const Settings = z.object({
     /** Names, besides its own, under which the server may be addressed (the Host header), without port. */
     allowed_hosts: TextList.default([]),
   }),
+  /** The bus between the services; the house in one process has none. */
+  nats: z.object({
+    /** `nats://HOST:PORT`, or `tls://HOST:PORT` where only TLS will do; several servers of one cluster with commas between them. */
+    url: z
+      .string('must be a text')
+      .regex(NatsUrls, 'must read nats://HOST:PORT or tls://HOST:PORT, several with commas between them')
+      .default('nats://127.0.0.1:4222'),
+    /** Account of this process. It may stand in the address as well. */
+    user: z.string().min(1).max(255).optional(),
+    password: z.string().max(1_024).optional(),
+    /** Instead of an account. */
+    token: z.string().min(1).max(1_024).optional(),
+    /** File with a JWT and its key, instead of an account. */
+    credentials_file: FilePath.optional(),
+    /** Certificate authority of the server; naming one asks for TLS. */
+    tls_ca_file: FilePath.optional(),
+    /** Certificate of this process and its key, where the server asks for one. */
+    tls_cert_file: FilePath.optional(),
+    tls_key_file: FilePath.optional(),
+  }),
   /** Of a process that is one service; the house in one process has none of these. */
   service: z.object({
     /** Address of health and metrics. Who looks from another machine (a cluster's probes) needs one that it can reach. */
@@ -149,6 +171,10 @@ const Settings = z.object({
     level: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),
     /** File that log lines are appended to. Absent: standard output. */
     file: FilePath.optional(),
+    /** Days for which the log sink keeps records. */
+    keep_days: decimal(0.01, 36_500).default(30),
+    /** Size in MiB of what NATS keeps of records that no log sink has stored yet; when it is full the oldest go. */
+    stream_mib: whole(1, 1_048_576).default(256),
   }),
   agent: z.object({
     /** Cores that commands of the multiprocess plug-in may ask for together. Default: those this process may use. */
@@ -305,7 +331,7 @@ const KEYS: readonly string[] = SECTIONS.flatMap((section) =>
   Object.keys(Settings.shape[section].shape).map((key) => `${section}.${key}`),
 );
 /** A wrong value of these is not repeated in the error: it may hold a password. */
-const SECRET_KEYS: ReadonlySet<string> = new Set(['db.url', 'http.token']);
+const SECRET_KEYS: ReadonlySet<string> = new Set(['db.url', 'http.token', 'nats.url', 'nats.password', 'nats.token']);
 /** The Python system's name of the database's address. `db.url` wins where one source gives both. */
 const DATABASE_ALIAS = 'db.sqlalchemy_database_uri';
 /**

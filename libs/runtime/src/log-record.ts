@@ -54,7 +54,6 @@ export function recordOfLine(line: string, sender: string, sequence: number): Se
 /** A text with only what can be stored and shown, cut at `chars_max` (in the units in which JavaScript counts). */
 export function cleaned(text: string, chars_max: number): string {
   const cut = text.length > chars_max ? `${text.slice(0, chars_max - 1).replace(/[\uD800-\uDBFF]$/, '')}…` : text;
-  // eslint-disable-next-line no-control-regex -- these are what is looked for
   return cut.replace(/[\u0000-\u0008\u000B-\u001F\u007F-\u009F]|\p{Surrogate}/gu, NO_CHARACTER);
 }
 

@@ -54,7 +54,7 @@ async function createTable(runner: QueryRunner): Promise<void> {
         { name: 'text', type: 'text', ...text },
         { name: 'detail', type: 'text', ...text },
       ],
-      indices: ['workflow_id', 'task_id'].map((name) => ({ name: `ix_log_record_${name}`, columnNames: [name] })),
+      indices: ['workflow_id', 'task_id'].map((name) => ({ name: `ix_log_record_${name}`, columnNames: [name, 'id'] })),
       checks: sqlite
         ? Object.entries(lengths).map(([name, length]) => ({
             name: `ck_log_record_${name}_length`,

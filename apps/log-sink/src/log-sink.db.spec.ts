@@ -1,0 +1,220 @@
+import {
+  listLogRecords,
+  logRecordId,
+  logRecordIdAt,
+  logRecordStored,
+  type RequestOf,
+  type SentLogRecord,
+} from '@jobmon/contracts';
+import { openLogRecords, type Database } from '@jobmon/entities';
+import { inProcessLogStream, inProcessMessenger, send, shipLogs, type LogStream, type Messenger } from '@jobmon/messaging';
+import { createLogger, LogQueue } from '@jobmon/runtime';
+import { describeOnDatabases, insertWorkflow, until } from '@jobmon/testkit';
+import { pino } from 'pino';
+import { LogSink } from './module';
+import { deleteBefore, storeRecords } from './store';
+
+const log = pino({ level: 'silent' });
+const SENDER = 'SENDERAAAA';
+const HOUR_MS = 3_600_000;
+
+let numbered = 0;
+function record(said: Partial<SentLogRecord> & { time_ms?: number } = {}): SentLogRecord {
+  const { time_ms = Date.now(), ...rest } = said;
+  numbered += 1;
+  return {
+    record_id: logRecordId(time_ms, SENDER, numbered),
+    level: 'warn',
+    service: 'api',
+    instance: 'api-1',
+    request_id: null,
+    workflow_id: null,
+    workflow_run_id: null,
+    task_id: null,
+    task_instance_id: null,
+    trace_id: null,
+    text: `record ${numbered}`,
+    detail: {},
+    ...rest,
+  };
+}
+
+describeOnDatabases('the log sink', (database) => {
+  let records: Database;
+  let messenger: Messenger;
+  let stream: LogStream;
+  let sink: LogSink;
+  beforeAll(async () => {
+    records = await openLogRecords(database(), { url: database().url, log });
+    messenger = inProcessMessenger({ log });
+    stream = inProcessLogStream();
+    sink = new LogSink({ config: { log: { keep_days: 1 } }, log, messenger, database: database(), records, stream });
+    sink.onApplicationBootstrap();
+  });
+  afterAll(async () => {
+    await sink?.beforeApplicationShutdown();
+    await records?.close();
+  });
+  beforeEach(() =>
+    records.write({ label: 'test' }, function* () {
+      yield { sql: 'DELETE FROM log_record' };
+    }),
+  );
+
+  const list = async (request: Partial<RequestOf<typeof listLogRecords>> = {}) =>
+    send(messenger, listLogRecords, { ...listLogRecords.request.parse({}), ...request });
+  const texts = async (request: Partial<RequestOf<typeof listLogRecords>> = {}): Promise<string[]> =>
+    (await list(request)).records.map(({ text }) => text);
+
+  it('answers a record as it was said, with the ids that follow from its attempt', async () => {
+    const made = await insertWorkflow(database(), { tasks: 2, instance_status: 'R' });
+    const { task_ids, workflow_id, workflow_run_id } = made;
+    const [task_instance_id] = made.task_instance_ids;
+    const said = record({
+      time_ms: Date.parse('2026-11-22T10:15:00.250Z'),
+      level: 'error',
+      request_id: 'r-1',
+      trace_id: 't-1',
+      text: 'quotes \' " \\ and 😀\nin two lines',
+      detail: { cause: { code: 'E', list: [1, null, 'x'] } },
+      task_instance_id: task_instance_id!,
+    });
+    await stream.publish([
+      said,
+      record({ workflow_run_id }),
+      record({ task_id: task_ids[1]! }),
+      record({ task_instance_id: 999_999 }),
+    ]);
+    const expected = { ...said, time: '2026-11-22 10:15:00.250', task_id: task_ids[0], workflow_run_id, workflow_id };
+    expect((await list({ task_instance_id })).records).toEqual([expected]);
+    expect((await list({ task_id: task_ids[0] })).records).toEqual([expected]);
+    expect((await list({ workflow_run_id })).records).toHaveLength(2);
+    expect((await list({ workflow_id })).records).toHaveLength(3);
+    expect((await list()).records).toHaveLength(4);
+    expect((await list({ workflow_id, task_id: task_ids[1], workflow_run_id })).records).toEqual([]);
+    for (const name of ['task_instance_id', 'task_id', 'workflow_run_id', 'workflow_id']) {
+      await expect(list({ [name]: 888_888 })).rejects.toMatchObject({ code: 'NOT_FOUND' });
+    }
+  });
+
+  it('stores a record once, however often it comes, and what is no record not at all', async () => {
+    const twice = [record(), record()];
+    const told: string[] = [];
+    const stop = messenger.subscribe(logRecordStored, ({ from }) => told.push(from));
+    await stream.publish(twice);
+    await stream.publish([...twice, record({ text: 'new' })]);
+    await until('both are told', async () => told.length === 2);
+    stop();
+    expect(await texts({ order: 'oldest' })).toEqual([...twice.map(({ text }) => text), 'new']);
+    const wrong = [null, 'x', {}, { ...record(), record_id: 'short' }, { ...record(), text: 'x'.repeat(9_000) }];
+    expect(await storeRecords(records, database(), [...wrong, record()])).toMatchObject({ stored: 1, refused: 5 });
+    expect((await list()).records).toHaveLength(4);
+  });
+
+  it('filters by level, service, time and text, whatever signs the text holds', async () => {
+    const at = Date.now() - HOUR_MS;
+    await stream.publish([
+      record({ time_ms: at, level: 'debug', text: 'old and quiet' }),
+      record({ time_ms: at + 1_000, level: 'fatal', service: 'reaper', text: '100% of C_ABC! is gone' }),
+      record({ time_ms: at + 2_000, level: 'error', text: 'plain', detail: { reason: 'Disk FULL' } }),
+    ]);
+    const moment = (ms: number): string => new Date(ms).toISOString().slice(0, 23);
+    expect(await texts({ level: 'error' })).toEqual(['plain', '100% of C_ABC! is gone']);
+    expect(await texts({ service: 'reaper' })).toEqual(['100% of C_ABC! is gone']);
+    expect(await texts({ since: moment(at + 1_000), until: moment(at + 2_000) })).toEqual(['100% of C_ABC! is gone']);
+    for (const [text, found] of [
+      ['100%', 1],
+      ['1%0', 0],
+      ['c_abc!', 1],
+      ['cxabc', 0],
+      ['disk full', 1],
+      ['!', 1],
+      ["'", 0],
+    ] as const) {
+      expect([text, (await texts({ text })).length]).toEqual([text, found]);
+    }
+  });
+
+  it.each(['newest', 'oldest'] as const)('gives all in pages, %s first, none twice', async (order) => {
+    const base = Date.now() - HOUR_MS;
+    // A thousand in ten milliseconds: neighbours have the same time.
+    const many = Array.from({ length: 1_000 }, (_, n) =>
+      record({ time_ms: base + Math.floor(n / 100), level: n % 7 ? 'warn' : 'error' }),
+    );
+    await stream.publish(many);
+    const sorted = [...many].sort((a, b) => (a.record_id < b.record_id === (order === 'oldest') ? -1 : 1));
+    for (const level of ['trace', 'error'] as const) {
+      const seen: string[] = [];
+      let after: string | undefined;
+      for (let page = 0; page < 40; page += 1) {
+        const { records: some, next } = await list({ order, after, limit: 150, level });
+        expect(some.length).toBeLessThanOrEqual(150);
+        seen.push(...some.map(({ record_id }) => record_id));
+        if (next === null) break;
+        after = next;
+      }
+      const wanted = sorted.filter((one) => level === 'trace' || one.level === 'error');
+      expect(seen).toEqual(wanted.map(({ record_id }) => record_id));
+    }
+  });
+
+  it('ends a page of long records before it is too large for the bus', async () => {
+    const long = Array.from({ length: 60 }, (_, n) => record({ text: '😀'.repeat(4_000), detail: { n } }));
+    for (const one of long) await stream.publish([one]);
+    const { records: some, next } = await list({ order: 'oldest', limit: 1_000 });
+    expect(some.length).toBeGreaterThan(5);
+    expect(some.length).toBeLessThan(60);
+    const rest: number[] = [];
+    for (let after = next; after !== null;) {
+      const page = await list({ order: 'oldest', limit: 1_000, after });
+      rest.push(...page.records.map(({ detail }) => detail.n as number));
+      after = page.next;
+    }
+    expect([...some.map(({ detail }) => detail.n), ...rest]).toEqual(long.map(({ detail }) => detail.n));
+  });
+
+  it('deletes what is older than it is kept, in pieces, and nothing else', async () => {
+    const old = Array.from({ length: 1_500 }, (_, n) => record({ time_ms: Date.now() - 25 * HOUR_MS - n }));
+    const young = record({ time_ms: Date.now() - 23 * HOUR_MS });
+    await storeRecords(records, database(), [...old, young]);
+    expect(await deleteBefore(records, logRecordIdAt(Date.now() - 24 * HOUR_MS))).toBe(1_000);
+    expect(await sink.deleteOld()).toBe(500);
+    expect((await list()).records.map(({ record_id }) => record_id)).toEqual([young.record_id]);
+    expect(await sink.deleteOld()).toBe(0);
+  });
+
+  it('gets what a process logs, by its queue, without its waiting; what fails to be stored is stored later', async () => {
+    const queue = new LogQueue({ lines_max: 50 });
+    const own = createLogger({
+      service: 'scheduler',
+      instance: 's-1',
+      level: 'info',
+      destination: { write: () => undefined },
+      queue,
+    });
+    let isAway = true;
+    let tries = 0;
+    const shipper = shipLogs({
+      queue,
+      log,
+      stream: {
+        publish: async (some) => {
+          tries += 1;
+          if (isAway) throw new Error('away');
+          await stream.publish(some);
+        },
+      },
+    });
+    own.info('not kept');
+    own.warn('first');
+    await until('the stream refused it', async () => tries > 0);
+    for (let n = 0; n < 100; n += 1) own.info({ task_instance_id: 5, n }, 'flood');
+    expect(queue.counts).toEqual({ taken: 51, shed: 50 });
+    isAway = false;
+    await until('all that had room is stored', async () => (await list({ limit: 200 })).records.length === 51);
+    expect(await texts({ order: 'oldest', limit: 2, service: 'scheduler' })).toEqual(['first', 'flood']);
+    own.error('last');
+    await shipper.close();
+    expect(await texts({ limit: 1 })).toEqual(['last']);
+  });
+});
