@@ -3,6 +3,7 @@ import { JobmonError, VERSION } from '@jobmon/contracts';
 import { hidePasswords } from '@jobmon/runtime';
 import { Command, CommanderError } from 'commander';
 import { addDatabaseCommands } from './database';
+import { addTokenCommands } from './token';
 
 export function program(): Command {
   const server = new Command('jobmon-server').exitOverride().showSuggestionAfterError().version(`jobmon-server ${VERSION}`);
@@ -20,6 +21,7 @@ Examples:
   jobmon-server db migrate     bring the schema to this release`,
   );
   addDatabaseCommands(server);
+  addTokenCommands(server);
   return server;
 }
 

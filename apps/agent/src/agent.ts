@@ -23,7 +23,7 @@
  * the mode; nothing is leased while it is full, and a report leaves it only when the server has answered it in the same term.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Connection } from '@jobmon/client';
+import { Connection, type Server } from '@jobmon/client';
 import {
   beatAgent,
   drainAgent,
@@ -58,7 +58,7 @@ const GIVEN_UP = 'the server has given the attempt up, since it had not heard of
 
 export interface AgentSettings extends Omit<AttemptsSettings, 'onNews'> {
   /** Where the api answers. Asked at each try to join: a server that was started anew may have another address and token. */
-  readonly findApi: () => Promise<{ readonly url: string; readonly token?: string }>;
+  readonly findApi: () => Promise<Server>;
   readonly any_user: boolean;
   readonly user: string;
   readonly version: string;

@@ -44,7 +44,12 @@ export function exitCodeOf(error: unknown): number {
 export function sentenceOf(error: unknown): string {
   if (process.env.JOBMON_DEBUG === '1' && error instanceof Error) return error.stack ?? error.message;
   const message = error instanceof Error ? error.message : String(error);
-  if (error instanceof JobmonError && error.code === 'UNAUTHORIZED' && process.env.JOBMON__HTTP__SERVICE_URL) {
+  if (
+    error instanceof JobmonError &&
+    error.code === 'UNAUTHORIZED' &&
+    process.env.JOBMON__HTTP__SERVICE_URL &&
+    !/jobmon (login|token)/.test(message)
+  ) {
     return `${message}; set JOBMON__HTTP__TOKEN to the server's token`;
   }
   return oneLine(message.replaceAll('\n', ' '));

@@ -3,11 +3,13 @@ import { VERSION } from '@jobmon/contracts';
 import { Command, CommanderError } from 'commander';
 import { addAgentCommands } from './agent';
 import { exitCodeOf, Interrupted, sentenceOf } from './failure';
+import { addLoginCommands } from './login';
 import { printOne } from './print';
 import { addRunCommand } from './run';
 import { addServeCommand } from './serve';
 import { addSettings } from './settings';
 import { addTaskCommands } from './task';
+import { addTokenCommands } from './token';
 import { addWorkflowCommands } from './workflow';
 
 const WIDTH_MAX = 100;
@@ -49,6 +51,8 @@ or --profile, or set JOBMON__HTTP__SERVICE_URL (and JOBMON__HTTP__TOKEN).`,
   addWorkflowCommands(jobmon);
   addTaskCommands(jobmon);
   addAgentCommands(jobmon);
+  addLoginCommands(jobmon);
+  addTokenCommands(jobmon);
   jobmon
     .command('version')
     .description('The version of this program.')

@@ -1,7 +1,7 @@
 /** The server that the commands speak to, and numbers and words as they are typed. */
 import path from 'node:path';
 import { ID_MAX, type Operation, type ReplyOf } from '@jobmon/contracts';
-import { Connection, findServer, profilePath, type CallOf, type Server } from '@jobmon/client';
+import { Connection, findServer, loginToken, profilePath, type CallOf, type Server } from '@jobmon/client';
 import { InvalidArgumentError } from 'commander';
 import { settings } from './settings';
 
@@ -16,11 +16,11 @@ export async function findApi(): Promise<Server> {
   return { url: found.url, ...(known === undefined ? {} : { token: known }) };
 }
 
-/** For an address on the line: the environment's token, else the profile's when it is the profile's server. */
-async function tokenOf(url: string): Promise<string | undefined> {
+/** For an address on the line: the environment's token, else the profile's when it is the profile's server, else that of a login there. */
+async function tokenOf(url: string): Promise<Server['token']> {
   if (process.env.JOBMON__HTTP__TOKEN) return process.env.JOBMON__HTTP__TOKEN;
   const known = await findServer({ file: profilePath() }).catch(() => undefined);
-  return known?.url === url.replace(/\/+$/, '') ? known?.token : undefined;
+  return (known?.url === url.replace(/\/+$/, '') ? known?.token : undefined) ?? loginToken(url);
 }
 
 function profileFile(name: string): string {

@@ -44,6 +44,16 @@ export type { BrokenRule } from './graph';
 export type { Identity } from './identity';
 export { JobmonError, VERSION, type ErrorCode } from '@jobmon/contracts';
 export { Connection, isServerUnreachable, type CallOf, type ConnectionOptions, type SendOptions } from './send';
+export {
+  discover,
+  loginByBrowser,
+  loginByCode,
+  revokeLogin,
+  type LoginProviderSettings,
+  type ProviderDocument,
+  type Tokens,
+} from './openid';
+export { loginToken, storedLogin, storeLogin, type StoredLogin, type TokenSource } from './stored-login';
 export { findServer, loginName, profilePath, removeProfile, writeProfile, type Profile, type Server } from './profile';
 export {
   readWorkflowFile,

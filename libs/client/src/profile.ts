@@ -9,7 +9,11 @@ import { userInfo } from 'node:os';
 import path from 'node:path';
 import { getAlive, JobmonError } from '@jobmon/contracts';
 import { serverInFile } from './config-file';
+import { profilePath } from './profile-path';
 import { Connection, serverUnreachable } from './send';
+import { loginToken, type TokenSource } from './stored-login';
+
+export { profilePath };
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -28,20 +32,15 @@ export interface Profile {
 /** Where the api answers and what to show it. */
 export interface Server {
   readonly url: string;
-  readonly token?: string;
-}
-
-/** `$XDG_CONFIG_HOME/jobmon/profile.json`, else under `~/.config`. */
-export function profilePath(env: Environment = process.env): string {
-  const config = env.XDG_CONFIG_HOME || path.join(env.HOME || userInfo().homedir, '.config');
-  return path.join(config, 'jobmon', 'profile.json');
+  /** Its text; or where it is had anew each time, for one that a login gave. */
+  readonly token?: string | TokenSource;
 }
 
 /**
  * Writes the profile of a house in this process, whole or not at all (by rename): mode 0600 in a folder of mode 0700. A
  * profile of another house is replaced. Throws the file system's error when the folder cannot be written.
  */
-export function writeProfile(server: Required<Server>, env: Environment = process.env): Profile {
+export function writeProfile(server: { readonly url: string; readonly token: string }, env: Environment = process.env): Profile {
   const profile: Profile = {
     url: server.url,
     token: server.token,
@@ -77,15 +76,15 @@ export function removeProfile(profile: Profile, env: Environment = process.env):
 /**
  * The server to speak to: the profile in `file` when one is named, else `JOBMON__HTTP__SERVICE_URL` with `JOBMON__HTTP__TOKEN`, else what the
  * file that `JOBMON__CONFIG_FILE` names says, else the client profile. Throws a JobmonError with one sentence of cause and cure: nothing configured, a profile that others can read or that
- * belongs to another user, one that is damaged, or one that a house left behind. A profile that a person wrote, with `url` and `token`
+ * belongs to another user, one that is damaged, or one that a house left behind. Where no token is named, that of the login at the server is taken (`jobmon login`). A profile that a person wrote, with `url` and `token`
  * and no process, may name a server anywhere.
  */
 export async function findServer({ env = process.env, file }: { env?: Environment; file?: string } = {}): Promise<Server> {
   if (file === undefined && env.JOBMON__HTTP__SERVICE_URL) {
-    return { url: env.JOBMON__HTTP__SERVICE_URL, ...(env.JOBMON__HTTP__TOKEN ? { token: env.JOBMON__HTTP__TOKEN } : {}) };
+    return withLogin(env.JOBMON__HTTP__SERVICE_URL, env.JOBMON__HTTP__TOKEN || undefined, env);
   }
   const configured = file === undefined && env.JOBMON__CONFIG_FILE ? await serverInFile(env.JOBMON__CONFIG_FILE, env) : undefined;
-  if (configured !== undefined) return configured;
+  if (configured !== undefined) return withLogin(configured.url, configured.token, env);
   const profile = readProfile(file ?? profilePath(env));
   if (profile === undefined) {
     if (file !== undefined) throw new JobmonError('NOT_FOUND', `there is no client profile ${file}`);
@@ -98,12 +97,23 @@ export async function findServer({ env = process.env, file }: { env?: Environmen
   return { url: profile.url, token: profile.token };
 }
 
-function isOfHouse(profile: Profile | Required<Server>): profile is Profile {
+function withLogin(url: string, given: Server['token'], env: Environment): Server {
+  const token = given ?? loginToken(url, env);
+  return { url, ...(token === undefined ? {} : { token }) };
+}
+
+/** A profile that a person wrote. */
+interface WrittenProfile {
+  readonly url: string;
+  readonly token: string;
+}
+
+function isOfHouse(profile: Profile | WrittenProfile): profile is Profile {
   return 'pid' in profile;
 }
 
 /** Reads the profile from one open file, so that what was checked is what is read. Undefined when there is none. */
-function readProfile(file: string): Profile | Required<Server> | undefined {
+function readProfile(file: string): Profile | WrittenProfile | undefined {
   let descriptor: number;
   try {
     descriptor = openSync(file, 'r');
@@ -120,7 +130,7 @@ function readProfile(file: string): Profile | Required<Server> | undefined {
       const cure = `run \`chmod 600 ${file}\` if nobody else could have read its token, else restart the server`;
       throw new JobmonError('FORBIDDEN', `the client profile ${file} is open to other users and is not used: ${cure}`);
     }
-    const profile = JSON.parse(readFileSync(descriptor, 'utf8')) as Profile | Required<Server>;
+    const profile = JSON.parse(readFileSync(descriptor, 'utf8')) as Profile | WrittenProfile;
     const isWhole = typeof profile.url === 'string' && typeof profile.token === 'string';
     if (!isWhole || (isOfHouse(profile) && !Number.isInteger(profile.pid))) {
       throw new SyntaxError('a field is missing');
@@ -147,8 +157,9 @@ async function isAlive(profile: Profile): Promise<boolean> {
   try {
     await new Connection(profile).send(getAlive, {}, { tries_max: 1, timeout_ms: 5_000 });
     return true;
-  } catch {
-    return false;
+  } catch (thrown) {
+    // With login on the Python protocol's sign of life is not everybody's.
+    return JobmonError.from(thrown).code === 'FORBIDDEN';
   }
 }
 

@@ -16,6 +16,7 @@ import {
 } from '@jobmon/contracts';
 import type { z } from 'zod';
 import { serverSentData } from './server-sent-data';
+import type { TokenSource } from './stored-login';
 
 /** Tries of one call, the first included; with the waits below they spread over about 20 s. */
 const TRIES_MAX = 10;
@@ -45,8 +46,8 @@ export interface SendOptions {
 export interface ConnectionOptions {
   /** Where the api answers, e.g. `http://127.0.0.1:8070`. */
   readonly url: string;
-  /** Sent as a bearer token with every call of `/api/v4`. */
-  readonly token?: string;
+  /** Sent as a bearer token with every call of `/api/v4`; a source of it is asked each time, and once more when what it gave is refused. */
+  readonly token?: string | TokenSource;
 }
 
 const unreachable = new WeakSet<JobmonError>();
@@ -68,7 +69,7 @@ export function isServerUnreachable(error: unknown): boolean {
  */
 export class Connection {
   readonly url: string;
-  readonly #token: string | undefined;
+  readonly #token: string | TokenSource | undefined;
 
   /** Throws JobmonError MALFORMED when the address is not one of http or https. */
   constructor({ url, token }: ConnectionOptions) {
@@ -147,8 +148,20 @@ export class Connection {
   async #fetch(http: HttpBinding, target: string, body: string | undefined, signal: AbortSignal): Promise<Response> {
     const headers: Record<string, string> = { accept: http.stream ? 'text/event-stream' : 'application/json' };
     if (body !== undefined) headers['content-type'] = 'application/json';
-    if (this.#token !== undefined && http.path.startsWith('/api/v4/')) headers.authorization = `Bearer ${this.#token}`;
-    const response = await fetch(this.url + target, { method: http.method, headers, body, signal, redirect: 'error' });
+    const ask = (token: string | undefined): Promise<Response> => {
+      if (token !== undefined) headers.authorization = `Bearer ${token}`;
+      return fetch(this.url + target, { method: http.method, headers, body, signal, redirect: 'error' });
+    };
+    const source = http.path.startsWith('/api/v4/') ? this.#token : undefined;
+    const token = typeof source === 'function' ? await source() : source;
+    let response = await ask(token);
+    if (response.status === 401 && typeof source === 'function') {
+      const other = await source(token);
+      if (other !== undefined && other !== token) {
+        await response.arrayBuffer();
+        response = await ask(other);
+      }
+    }
     if (!response.ok) throw errorOf(response.status, await response.text());
     return response;
   }

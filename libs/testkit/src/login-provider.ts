@@ -96,7 +96,7 @@ export async function agreeInBrowser(url: string): Promise<string> {
     const fields = [...text.matchAll(/<input[^>]* name="([^"]+)"[^>]* value="([^"]*)"/g)];
     next = {
       url: new URL(action, next.url).href,
-      body: new URLSearchParams(fields.map(([, name = '', value = '']) => [name, value])),
+      body: new URLSearchParams(fields.map(([, name = '', value = '']): [string, string] => [name, value])),
     };
   }
   throw new Error(`a browser went ${STEPS_MAX} steps without an end from ${url}`);
