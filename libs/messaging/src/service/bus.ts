@@ -1,16 +1,14 @@
 /** The bus as a need of a service: NATS, by the settings of `nats`. */
 import { JobmonError } from '@jobmon/contracts';
 import type { Need } from '@jobmon/runtime';
-import type { Messenger } from '../messenger';
+import type { NatsMessenger } from '../nats';
 import type { ServiceSettings } from './service';
 
-const NATS = '../nats';
-
-export function busNeed(name: string, { config, log }: ServiceSettings): Need<Messenger & { state(): string }> {
+export function busNeed(name: string, { config, log }: ServiceSettings): Need<NatsMessenger> {
   return {
     name: 'bus',
     // Loaded here and not with the file: the house in one process has no such bus.
-    open: async () => (await import(NATS)).natsMessenger({ log, name, ...(config as unknown as { nats: object }).nats }),
+    open: async () => (await import('../nats')).natsMessenger({ log, name, ...config.nats }),
     checks: {
       bus: async (messenger) => {
         if (messenger.state() === 'up') return;
