@@ -77,7 +77,7 @@ function namesOf(records: readonly Record<string, unknown>[]): string[] {
 }
 
 /** RFC 4180, but for the line's end: a newline alone. What is no text or number is written as JSON. */
-function csvLine(values: readonly unknown[]): string {
+export function csvLine(values: readonly unknown[]): string {
   const cells = values.map((value) => {
     if (value === null || value === undefined) return '';
     const text = typeof value === 'object' ? JSON.stringify(value) : String(value);

@@ -5,6 +5,7 @@ import { addAgentCommands } from './agent';
 import { exitCodeOf, Interrupted, sentenceOf } from './failure';
 import { addLoginCommands } from './login';
 import { printOne } from './print';
+import { addServiceLogCommand } from './log';
 import { addRunCommand } from './run';
 import { addServeCommand } from './serve';
 import { addSettings } from './settings';
@@ -40,6 +41,7 @@ Examples:
   jobmon workflow errors 7 --group  what went wrong, alike errors together
   jobmon task why 12                why a task does not run
   jobmon task log 12 --follow       what a task's command prints
+  jobmon log --workflow 7           what the services said of it
   jobmon workflow retry 7           run the failed tasks again
   jobmon workflow show 7 -o json    for programs
 
@@ -51,6 +53,7 @@ or --profile, or set JOBMON__HTTP__SERVICE_URL (and JOBMON__HTTP__TOKEN).`,
   addWorkflowCommands(jobmon);
   addTaskCommands(jobmon);
   addAgentCommands(jobmon);
+  addServiceLogCommand(jobmon);
   addLoginCommands(jobmon);
   addTokenCommands(jobmon);
   jobmon

@@ -140,7 +140,7 @@ function parseStatuses(text: string, former: readonly WorkflowStatus[] = []): Wo
 }
 
 /** A date with or without a time, in UTC; or how long ago. */
-function parseMoment(text: string): string {
+export function parseMoment(text: string): string {
   if (/^\d+(\.\d+)?\s*[smhd]$/.test(text)) {
     return new Date(Date.now() - parseSeconds(text) * 1_000).toISOString().slice(0, 19).replace('T', ' ');
   }
