@@ -1,7 +1,8 @@
 /**
  * `npm run build`: one bundle for each process, `dist/apps/<app>/main.js`, startable with plain `node` from this checkout.
  *
- * Every folder of `apps/` that has `src/main.ts` is a process. Our own libs are bundled in (`@jobmon/<name>` is resolved by
+ * Every folder of `apps/` that has `src/main.ts` is a process; a file `src/<name>-worker.ts` beside it is a thread of it and becomes a
+ * bundle beside its own. Our own libs are bundled in (`@jobmon/<name>` is resolved by
  * the table of tsconfig.base.json); packages from npm stay outside and are found in `node_modules`. Types are not checked
  * here (`npm run types` does that). Each file is put in place by rename, so builds that run at the same time and processes
  * that start meanwhile see whole files only. When no source changed since the last build nothing is done.
@@ -55,12 +56,17 @@ function sourcesHash() {
 
 const outputOf = (app) => path.join(DIST, 'apps', app, 'main.js');
 
+/** The sources that bundles are made from, below `apps/<app>/src`. */
+function entriesOf(app) {
+  return readdirSync(path.join(ROOT, 'apps', app, 'src')).filter((file) => file === 'main.ts' || file.endsWith('-worker.ts'));
+}
+
 async function bundle(esbuild, app) {
   const outfile = outputOf(app);
   const { outputFiles } = await esbuild.build({
     absWorkingDir: ROOT,
-    entryPoints: [path.join('apps', app, 'src', 'main.ts')],
-    outfile,
+    entryPoints: entriesOf(app).map((file) => path.join('apps', app, 'src', file)),
+    outdir: path.dirname(outfile),
     bundle: true,
     write: false,
     platform: 'node',

@@ -2,13 +2,13 @@
 import { JobmonError } from '@jobmon/contracts';
 import type { Need } from '@jobmon/runtime';
 import type { NatsMessenger } from '../nats';
+import { openNatsMessenger } from '../open-nats';
 import type { ServiceSettings } from './service';
 
 export function busNeed(name: string, { config, log }: ServiceSettings): Need<NatsMessenger> {
   return {
     name: 'bus',
-    // Loaded here and not with the file: the house in one process has no such bus.
-    open: async () => (await import('../nats')).natsMessenger({ log, name, ...config.nats }),
+    open: () => openNatsMessenger({ log, name, ...config.nats }),
     checks: {
       bus: async (messenger) => {
         if (messenger.state() === 'up') return;

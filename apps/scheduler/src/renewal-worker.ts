@@ -1,0 +1,49 @@
+/**
+ * The thread that keeps a scheduler's leases, with a bus of its own. Waits for the bus as long as it takes; what the main thread reports
+ * meanwhile is kept in its port.
+ */
+import { parentPort, workerData } from 'node:worker_threads';
+import { openNatsMessenger, type Messenger } from '@jobmon/messaging';
+import { createLogger, waitFor, type Need } from '@jobmon/runtime';
+import { RenewalLoop } from './renewal';
+import type { RenewalThreadData, RenewalThreadMessage } from './renewal-thread';
+
+async function keepLeases({ terms, nats, log: settings }: RenewalThreadData): Promise<void> {
+  const log = createLogger({ service: 'scheduler', level: settings.level, destination: settings.file }).child({
+    part: 'renewal',
+    instance: terms.scheduler_instance,
+  });
+  const stopping = new AbortController();
+  let loop: RenewalLoop | undefined;
+  let messenger: Messenger | undefined;
+  let hasReported = false;
+  parentPort?.on('message', (message: RenewalThreadMessage) => {
+    if (message === 'report') {
+      hasReported = true;
+      loop?.report();
+      return;
+    }
+    stopping.abort();
+    void (async () => {
+      await loop?.stop();
+      await messenger?.drain();
+      parentPort?.close();
+    })();
+  });
+  const bus: Need<Messenger> = {
+    name: 'bus',
+    open: () => openNatsMessenger({ log, name: 'scheduler', ...nats }),
+    checks: {},
+    close: (opened) => opened.drain(),
+  };
+  try {
+    messenger = await waitFor(bus, { log, signal: stopping.signal });
+  } catch (error) {
+    if (stopping.signal.aborted) return;
+    throw error;
+  }
+  loop = new RenewalLoop({ log, messenger }, terms);
+  if (hasReported) loop.report();
+}
+
+void keepLeases(workerData as RenewalThreadData);
