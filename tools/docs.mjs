@@ -11,6 +11,7 @@ const require = createRequire(import.meta.url);
 const PAGES = [
   ['docs/command-line.md', 'tools/command-line.ts', 'commandLinePage'],
   ['docs/erd.md', 'libs/entities/src/erd.ts', 'erdPage'],
+  ['docs/login.md', 'tools/roles.ts', 'loginPage'],
   ['docs/operations.md', 'tools/operations.ts', 'operationsPage'],
   ['docs/races.md', 'tools/races.ts', 'racesPage'],
   ['docs/workflow-file.schema.json', 'libs/client/src/workflow-file/schema.ts', 'workflowFileSchemaText'],

@@ -199,14 +199,15 @@ export class Agent {
         this.connection = new Connection(await this.settings.findApi());
         const options = { signal: this.stopping.signal, timeout_ms: ANSWER_MS_MAX, tries_max: 1 };
         const full = { ...request, has_joined_before: this.hasJoined };
-        const { agent_id, lease_seconds, adopted } = await this.connection.send(registerAgent, full, options);
+        const reply = await this.connection.send(registerAgent, full, options);
+        const { agent_id, lease_seconds, adopted } = reply;
         this.hasJoined = true;
         this.lease.begin(lease_seconds, sent_ms);
         await this.attempts.takeOver(adopted, this.lease.length_ms, this.stopping.signal);
         log.info({ agent_id, adopted: adopted.length }, 'the agent has joined');
         this.settings.say?.(
           `Agent ${agent_id} serves ${request.clusters.join(', ')} at ${this.connection.url} with ${cores} cores and ` +
-            `${Math.round(memory_gib * 10) / 10}G, ${any_user ? 'for everybody' : `for ${user}`}.`,
+            `${Math.round(memory_gib * 10) / 10}G, ${any_user ? 'for everybody' : `for ${reply.user ?? user}`}.`,
         );
         return { agent_id, lease_seconds, over: new AbortController() };
       } catch (thrown) {

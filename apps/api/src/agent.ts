@@ -60,7 +60,8 @@ export async function joinAgent(room: Room, request: JoinRequest, call: Call): P
   }
   const { lease_seconds } = config.agent;
   const joined = await database.write({ label: 'agent.register' }, () => join(database.dialect, request, lease_seconds));
-  return { agent_id: joined.agent_id, lease_seconds, adopted: await readAssignments(database, joined.task_instance_ids) };
+  const adopted = await readAssignments(database, joined.task_instance_ids);
+  return { agent_id: joined.agent_id, lease_seconds, adopted, user: request.user };
 }
 
 function* join(

@@ -92,6 +92,8 @@ export const registerAgent = operation({
     /** Seconds without a sign of life after which the agent's attempts are given to others. */
     lease_seconds: z.number().int().positive(),
     adopted: z.array(Assignment),
+    /** Whose it is: with login on who was authenticated, whatever the request says. */
+    user: z.string().optional(),
   }),
 });
 
