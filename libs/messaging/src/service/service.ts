@@ -16,6 +16,7 @@ import {
   describeConfig,
   loadConfig,
   measureProcess,
+  LogQueue,
   onShutdown,
   waitFor,
   type Config,
@@ -24,10 +25,12 @@ import {
 } from '@jobmon/runtime';
 import { Module, type DynamicModule } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
+import type { LogShipper } from '../log-shipper';
 import type { Messenger } from '../messenger';
 import { busNeed } from './bus';
 import { openFront, type Front } from './front';
 import { Health, type Check } from './health';
+import { shipServiceLogs } from './log';
 import { NestLog } from './nest-log';
 
 /** What a service is given before its needs are there. */
@@ -83,7 +86,8 @@ export async function startService<Opened extends object>(definition: ServiceDef
   try {
     const config = readConfig(definition, (warning) => log.warn(warning));
     const { instance_id } = config.service;
-    log = createLogger({ service: definition.name, level: config.log.level, destination: config.log.file }).child({
+    const queue = new LogQueue();
+    log = createLogger({ service: definition.name, level: config.log.level, destination: config.log.file, queue }).child({
       instance: instance_id,
     });
     for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
@@ -94,7 +98,7 @@ export async function startService<Opened extends object>(definition: ServiceDef
     }
     log.info({ settings: describeConfig(config) }, 'starts');
     measureProcess();
-    await run(definition, { config, log, instance: `${instance_id}/${randomBytes(4).toString('hex')}` });
+    await run(definition, { config, log, instance: `${instance_id}/${randomBytes(4).toString('hex')}` }, queue);
   } catch (error) {
     if (error instanceof JobmonError) log.fatal(error.message);
     else log.fatal({ error }, 'a defect ends this process');
@@ -139,10 +143,15 @@ interface Begun {
   front?: Front;
   messenger?: Messenger;
   work?: Work;
+  logs?: LogShipper;
   readonly closes: (() => Promise<void>)[];
 }
 
-async function run<Opened extends object>(definition: ServiceDefinition<Opened>, settings: ServiceSettings): Promise<void> {
+async function run<Opened extends object>(
+  definition: ServiceDefinition<Opened>,
+  settings: ServiceSettings,
+  queue: LogQueue,
+): Promise<void> {
   const { config, log } = settings;
   const stopping = new AbortController();
   const begun: Begun = { closes: [] };
@@ -191,8 +200,10 @@ async function run<Opened extends object>(definition: ServiceDefinition<Opened>,
           onTry: (failure) => failures.set(key, failure),
         });
         opened[key] = value;
-        if (key === 'bus') begun.messenger = value as Messenger;
-        else begun.closes.push(() => need.close(value));
+        if (key === 'bus') {
+          begun.messenger = value as Messenger;
+          begun.logs = shipServiceLogs(definition.name, settings, queue);
+        } else begun.closes.push(() => need.close(value));
       }),
     );
     const { bus: messenger, ...others } = opened as { bus: Messenger } & Opened;
@@ -239,7 +250,7 @@ function checksOf(
 }
 
 /** A step that fails is logged and does not keep the others from their turn. */
-async function end({ front, messenger, work, closes }: Begun, isDrainedFirst: boolean, log: Logger): Promise<void> {
+async function end({ front, messenger, work, logs, closes }: Begun, isDrainedFirst: boolean, log: Logger): Promise<void> {
   const step = async (what: string, act: (() => Promise<void>) | undefined): Promise<void> => {
     try {
       await act?.();
@@ -256,6 +267,7 @@ async function end({ front, messenger, work, closes }: Begun, isDrainedFirst: bo
   await Promise.all(closes.map((close) => step('need', close)));
   await step('health', front && (() => front.close()));
   log.info('stopped');
+  await step('log', logs && (() => logs.close()));
 }
 
 @Module({})
