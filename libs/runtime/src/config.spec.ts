@@ -33,7 +33,7 @@ describe('without any setting', () => {
     expect(config.agent.state_directory).toBe('/home/ada/.local/share/jobmon/agent');
     expect(config.http).toEqual({ host: '127.0.0.1', open: false, allowed_origins: [], allowed_hosts: [] });
     expect(config.http.port).toBeUndefined();
-    expect(config.log).toEqual({ level: 'info' });
+    expect(config.log).toMatchObject({ level: 'info' });
     expect(config.agent.cores).toBeGreaterThanOrEqual(1);
     expect(config.agent.lease_seconds).toBe(60);
     expect(config.heartbeat).toEqual({ task_instance_interval: 90, report_by_buffer: 3.1 });
@@ -228,4 +228,10 @@ it('describes itself without the password', () => {
   const shown = JSON.stringify(describeConfig(config));
   expect(shown).toContain('mariadb://jobmon:***@db:3307/jobmon');
   expect(shown).not.toContain('crecy');
+});
+
+it('hides what NATS is told', () => {
+  const env = { JOBMON__NATS__URL: 'nats://a:crecy1@one:4222,nats://b:crecy2@two:4222', JOBMON__NATS__PASSWORD: 'crecy3' };
+  const shown = describeConfig(loadConfig({ env }).config);
+  expect(shown['nats']).toEqual({ url: 'nats://a:***@one:4222,nats://b:***@two:4222', password: '***' });
 });

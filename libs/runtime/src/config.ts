@@ -11,7 +11,7 @@ import { join, resolve } from 'node:path';
 import { JobmonError } from '@jobmon/contracts';
 import { isMap, isScalar, LineCounter, parseDocument, type Node } from 'yaml';
 import { z } from 'zod';
-import { describeDatabase, formatDatabaseUrl, parseDatabaseUrl } from './database-url';
+import { formatDatabaseUrl, parseDatabaseUrl } from './database-url';
 
 /** A file name, absolute in the end; `~/` is the home folder. */
 const FilePath = z
@@ -317,13 +317,25 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
   return { config: freeze(parsed.data), warnings };
 }
 
-/** The settings as they may be printed or logged: the database's password hidden. */
+/** The settings as they may be printed or logged: passwords, also those in addresses, and tokens hidden. */
 export function describeConfig(config: Config): Record<string, Record<string, unknown>> {
   const shown: Record<string, Record<string, unknown>> = {};
-  for (const [section, settings] of Object.entries(config)) shown[section] = { ...settings };
-  shown['db'] = { ...config.db, url: describeDatabase(parseDatabaseUrl(config.db.url)) };
-  if (config.http.token !== undefined) shown['http'] = { ...config.http, token: '***' };
+  for (const [section, settings] of Object.entries(config)) {
+    shown[section] = Object.fromEntries(
+      Object.entries(settings).map(([name, value]) => [
+        name,
+        isSecret(name) && value !== undefined ? '***' : withoutPassword(value),
+      ]),
+    );
+  }
   return shown;
+}
+
+const isSecret = (name: string): boolean => name === 'token' || name === 'password';
+
+/** `user:password@` of an address is hidden, wherever it stands in a text. */
+function withoutPassword(value: unknown): unknown {
+  return typeof value === 'string' ? value.replace(/(:\/\/[^\s:@/,]*:)[^\s@,]*@/g, '$1***@') : value;
 }
 
 const SECTIONS = Object.keys(Settings.shape) as (keyof Config)[];
