@@ -6,6 +6,7 @@ import { startService, type Work } from '@jobmon/messaging/service';
 import type { Config } from '@jobmon/runtime';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { createApp, givenToken, refuseStrangers } from './module';
+import { leaveSigns } from './sign-of-life';
 
 /** Where the api listens when no port is given. */
 const PORT_DEFAULT = 8070;
@@ -18,10 +19,15 @@ void startService({
     tokenOf(config);
   },
   needs: ({ config, log }) => ({ database: databaseNeed(config, log) }),
-  begin: async ({ config, log, messenger, database, health }): Promise<Work> => {
+  begin: async ({ config, log, instance, messenger, database, health }): Promise<Work> => {
     const app = await createApp({ config, log, messenger, database, health, token: tokenOf(config) }, []);
     const url = await listen(app, config);
-    return { url, close: () => app.close() };
+    const endSigns = leaveSigns({ database, log, instance, lease_seconds: config.agent.lease_seconds });
+    const close = async (): Promise<void> => {
+      await app.close();
+      await endSigns();
+    };
+    return { url, close };
   },
 });
 

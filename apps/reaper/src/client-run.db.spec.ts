@@ -5,7 +5,6 @@ import { describeOnDatabases, insertWorkflow, type WorkflowToInsert } from '@job
 import type { INestApplicationContext } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { pino } from 'pino';
-import { endLeft } from './left-attempts';
 import { reap, type ReaperContext } from './reap';
 
 const log = pino({ level: 'silent' });
@@ -13,11 +12,11 @@ const log = pino({ level: 'silent' });
 describeOnDatabases('a pass of the reaper over client runs', (database) => {
   let app: INestApplicationContext;
   let context: ReaperContext;
-  let pass: (there_ms?: number) => Promise<number>;
+  let pass: (there_seconds?: number, withRare?: boolean) => Promise<number>;
   beforeAll(async () => {
     const messenger = inProcessMessenger({ log });
     context = { config: { agent: { lease_seconds: 15 } }, log, messenger, database: database() };
-    pass = (there_ms) => reap(context, there_ms);
+    pass = (served_seconds = 100_000, withRare = false) => reap(context, { served_seconds, lease_seconds: 15, withRare });
     app = await NestFactory.createApplicationContext(stateMachineModule({ log, messenger, database: database() }), {
       logger: false,
     });
@@ -57,9 +56,9 @@ describeOnDatabases('a pass of the reaper over client runs', (database) => {
     const elder = await overdue();
     await write(`UPDATE workflow_run SET created_date = '2020-01-01 00:00:00' WHERE id = ${elder.workflow_run_id}`);
     const younger = await overdue();
-    await pass(60_000);
+    await pass(60);
     expect(await stands([elder, younger])).toEqual(['R R', 'E F']);
-    await pass(150_000);
+    await pass(150);
     expect(await stands([elder])).toEqual(['E F']);
   });
 
@@ -98,7 +97,7 @@ describeOnDatabases('a pass of the reaper over client runs', (database) => {
     const [made, young, live, ours] = [
       await left(),
       await left({ deadline_seconds: -60 }),
-      await left({ run_status: 'R' }),
+      await left({ run_status: 'R', deadline_seconds: 60 }),
       await left({ driver: 'server' }),
     ];
     // The last one is still heard of.
@@ -115,8 +114,8 @@ describeOnDatabases('a pass of the reaper over client runs', (database) => {
       )
         .map(({ s, t }) => s + t)
         .join(' ');
-    expect(await endLeft(context)).toBe(7);
-    expect(await endLeft(context)).toBe(0);
+    expect(await pass(100_000, true)).toBe(7);
+    expect(await pass(100_000, true)).toBe(0);
     expect(await stand(made)).toBe('FF FF FF FF FF FF FF RR');
     for (const other of [young, live, ours]) expect(await stand(other)).toBe('QQ II OO RR TR XO KR RR');
   });

@@ -1,17 +1,29 @@
 /**
- * The reaper as a part of a Nest application: a pass every third of a lease, never two at once. The first pass comes one whole
- * lease after the start: a house that was away could not hear its agents, and an agent that starts with it adopts what runs. So
+ * The reaper as a part of a Nest application: a pass every few seconds, never two at once.
+ *
+ * Whose silence counts? Agents and clients are heard by the api. **In a house** the reaper is away together with it, so the first pass comes one
+ * whole lease after the start: a house that was away could not hear its agents, and an agent that starts with it adopts what runs. So
  * it is after a pass that came much too late: the process was stopped, or the machine slept, or its clock was set forward. And after a pass
  * that failed, since a database that is away can't take an agent's sign of life either; passes go on meanwhile, and spare the agents.
+ *
+ * **As a process of its own** it reads in the database since when an api has been there, and its own absence tells nothing. Of several
+ * reapers the eldest works and the others wait for its end; two that both think they are do no harm.
  */
+import { isEldest, servedSeconds, signOff, signOfLife } from '@jobmon/entities';
 import { Module, type BeforeApplicationShutdown, type DynamicModule, type OnApplicationBootstrap } from '@nestjs/common';
-import { endLeft } from './left-attempts';
-import { reap, type ReaperContext } from './reap';
+import { mendInconsistent, reap, type ReaperContext } from './reap';
 
-export type { ReaperContext } from './reap';
+export { look, reap, type Look, type Pass, type ReaperContext } from './reap';
+export type { Finding } from './rules';
 
+/** Between two passes: a deadline is seen so soon after it has passed. */
+const PASS_INTERVAL_MS_MAX = 5_000;
 /** What ended runs left behind hurts nobody, so it is looked for once an hour. */
-const LEFT_INTERVAL_MS = 3_600_000;
+const RARE_INTERVAL_MS = 3_600_000;
+/** So much earlier than asked for a timer may fire. */
+const TIMER_MS = 20;
+/** Between two looks at the next few hundred workflows that may be inconsistent. */
+const MEND_INTERVAL_MS = 60_000;
 
 export class Reaper implements OnApplicationBootstrap, BeforeApplicationShutdown {
   private timer: NodeJS.Timeout | null = null;
@@ -20,8 +32,12 @@ export class Reaper implements OnApplicationBootstrap, BeforeApplicationShutdown
   /** When the last tick was, by a clock that goes on while the machine sleeps. */
   private ticked_ms = 0;
 
-  /** When what ended runs left behind was looked for last, by the same clock. */
-  private left_ms = Number.NEGATIVE_INFINITY;
+  /** When what is rare was looked for last, by the same clock. */
+  private rare_ms = Number.NEGATIVE_INFINITY;
+
+  /** When inconsistent workflows were looked for last, by the same clock, and how far. */
+  private mended_ms = Number.NEGATIVE_INFINITY;
+  private mended_id = 0;
 
   /** Since when the house has been there without a break, by the same clock. */
   private there_since_ms = 0;
@@ -36,19 +52,20 @@ export class Reaper implements OnApplicationBootstrap, BeforeApplicationShutdown
   ) {}
 
   onApplicationBootstrap(): void {
-    this.waitForSigns();
+    if (this.context.instance === undefined) return this.waitForSigns();
+    this.pass();
+    this.timer = setInterval(() => this.pass(), this.interval_ms);
   }
 
   /** Lets a whole lease pass before the first pass. */
   private waitForSigns(): void {
-    const { lease_ms } = this;
     this.there_since_ms = this.clock();
     if (this.timer !== null) clearTimeout(this.timer);
     this.timer = setTimeout(() => {
       this.pass();
       this.ticked_ms = this.clock();
-      this.timer = setInterval(() => this.tick(), lease_ms / 3);
-    }, lease_ms);
+      this.timer = setInterval(() => this.tick(), this.interval_ms);
+    }, this.lease_ms);
   }
 
   private tick(): void {
@@ -63,22 +80,24 @@ export class Reaper implements OnApplicationBootstrap, BeforeApplicationShutdown
     return this.context.config.agent.lease_seconds * 1_000;
   }
 
-  /** Waits for a pass that is under way; its requests end within the messenger's own bound. */
+  private get interval_ms(): number {
+    return Math.min(this.lease_ms / 3, PASS_INTERVAL_MS_MAX);
+  }
+
+  /** Waits for a pass that is under way; its requests end within the messenger's own bound. Another reaper may begin at once. */
   async beforeApplicationShutdown(): Promise<void> {
     if (this.timer !== null) clearTimeout(this.timer);
     await this.passing;
-  }
-
-  private async lookForLeft(now_ms: number): Promise<void> {
-    if (now_ms - this.left_ms < LEFT_INTERVAL_MS) return;
-    await endLeft(this.context);
-    this.left_ms = now_ms;
+    const { database, instance, log } = this.context;
+    if (instance === undefined) return;
+    await signOff(database, { service: 'reaper', instance }).catch((error: unknown) =>
+      log.warn({ error }, 'the reaper could not tell that it leaves; others find out by themselves'),
+    );
   }
 
   private pass(): void {
     const now_ms = this.clock();
-    this.passing ??= reap(this.context, now_ms - this.there_since_ms, now_ms - this.failed_ms < this.lease_ms)
-      .then(() => this.lookForLeft(now_ms))
+    this.passing ??= this.work(now_ms)
       .catch((error: unknown) => {
         this.failed_ms = this.clock();
         this.context.log.warn({ error }, 'a pass of the reaper failed; the next one does its work');
@@ -86,6 +105,33 @@ export class Reaper implements OnApplicationBootstrap, BeforeApplicationShutdown
       .finally(() => {
         this.passing = null;
       });
+  }
+
+  private async work(now_ms: number): Promise<void> {
+    if (!(await this.isMine())) return;
+    const withRare = now_ms - this.rare_ms >= RARE_INTERVAL_MS;
+    const { lease_seconds } = this.context.config.agent;
+    await reap(this.context, { served_seconds: await this.servedSeconds(now_ms), lease_seconds, withRare });
+    if (withRare) this.rare_ms = now_ms;
+    if (now_ms - this.mended_ms < MEND_INTERVAL_MS) return;
+    this.mended_ms = now_ms;
+    this.mended_id = await mendInconsistent(this.context, this.mended_id);
+  }
+
+  /** Whether no other reaper works. Its sign outlives two passes, so a slow one changes no hands. */
+  private async isMine(): Promise<boolean> {
+    const { database, instance } = this.context;
+    if (instance === undefined) return true;
+    const sign = { service: 'reaper', instance };
+    await signOfLife(database, { ...sign, seconds: Math.ceil((2 * this.interval_ms) / 1_000) + 1 });
+    return isEldest(database, sign);
+  }
+
+  /** In a house: since it came, or since it could be heard again. */
+  private async servedSeconds(now_ms: number): Promise<number> {
+    if (this.context.instance !== undefined) return servedSeconds(this.context.database, 'api');
+    // Timers may fire a little early.
+    return Math.floor((now_ms - Math.max(this.there_since_ms, this.failed_ms) + TIMER_MS) / 1_000);
   }
 }
 

@@ -28,7 +28,11 @@ function insertAgent(database: Database, lease_seconds: number): Promise<number>
 describeOnDatabases('a pass of the reaper', (database) => {
   let app: INestApplicationContext;
   let messenger: Messenger;
-  const pass = (): Promise<number> => reap({ config: { agent: { lease_seconds: 15 } }, log, messenger, database: database() });
+  const pass = (): Promise<number> =>
+    reap(
+      { config: { agent: { lease_seconds: 15 } }, log, messenger, database: database() },
+      { served_seconds: 15, lease_seconds: 15, withRare: false },
+    );
   const isEnded = async (agentId: number): Promise<boolean> => {
     const rows = await database().read<{ ended_date: string | null }>('SELECT ended_date FROM agent WHERE id = ?', [agentId]);
     return rows[0]!.ended_date !== null;

@@ -1,113 +1,93 @@
-/**
- * One pass of the reaper: finds agents that were silent for a whole lease and asks for the end of what they held, piece by
- * piece; the last piece closes the agent too. Then client runs whose deadline has passed, each of which ends by the rule of its
- * status, and commands on whole workflows that nobody goes on with. Takes no
- * input, finds its work in the database, changes no status itself: the same pass twice, or two reapers at once, do what one
- * does. Whatever a pass could not do, the next one finds again.
- */
-import {
-  continueCommand,
-  Driver,
-  expireAgent,
-  JobmonError,
-  LIVE_WORKFLOW_RUN_STATUSES,
-  reapWorkflowRun,
-} from '@jobmon/contracts';
-import type { Database } from '@jobmon/entities';
+/** One pass of the reaper: rule by rule what is found is asked to be ended. Takes no input; the same pass twice does what one does. */
+import { fixStatusInconsistency, JobmonError } from '@jobmon/contracts';
+import { servedSeconds, type Database } from '@jobmon/entities';
 import { send, type Messenger } from '@jobmon/messaging';
 import type { Config, Logger } from '@jobmon/runtime';
+import { RULES, type Finding, type Heard, type Rule } from './rules';
 
-/** Agents of one pass; the next pass finds the rest. */
-const AGENTS_MAX = 100;
 /** Pieces of 1,000 attempts asked for in one pass for one agent; an agent beats with at most 100,000. */
 const PIECES_MAX = 100;
-/** Runs, and commands, of one pass. */
-const RUNS_MAX = 100;
-/**
- * For so long after the house was away a run that is older than its return is not given up: a client that found nobody asks again
- * after up to 128 s, and has 20 s for it (spec/http-api-execution.md section 2.5).
- */
-const RETRY_SECONDS_MAX = 150;
-/** A command whose last piece is so long ago is worked on by nobody: no piece takes longer than a write may (5 s). */
-const COMMAND_SILENT_SECONDS = 15;
+/** Workflow ids that one look at inconsistent ones goes through. */
+const INCONSISTENT_STEP = 500;
 
 export interface ReaperContext {
   readonly config: { readonly agent: Pick<Config['agent'], 'lease_seconds'> };
   readonly log: Logger;
   readonly messenger: Messenger;
   readonly database: Database;
+  /** Of a reaper that is a process of its own: its name among others. Absent in a house, where it is away together with the api. */
+  readonly instance?: string;
+}
+
+export interface Pass extends Heard {
+  /** Also what hurts nobody and is looked for now and then. */
+  readonly withRare: boolean;
 }
 
 /**
- * Answers how many attempts of agents were ended. One agent, run or command that fails is logged and does not keep the others waiting.
- * `there_ms`: for how long the house has been there without a break. `sparesAgents`: a lease ago agents could not be heard, so none is
- * given up. Throws when the database can't be read or written: then it could not hear agents either.
+ * Answers how many attempts were ended. One agent, run, command or workflow that fails is logged and does not keep the others waiting.
+ *
+ * @throws when the database can't be read, or not be written for an agent: then agents could not be heard either.
  */
-export async function reap(context: ReaperContext, there_ms = Number.MAX_SAFE_INTEGER, sparesAgents = false): Promise<number> {
-  const ended = sparesAgents ? 0 : await endSilentAgents(context);
-  await endLostRuns(context, Math.floor(there_ms / 1_000));
-  await goOnWithCommands(context);
-  return ended;
-}
-
-async function endSilentAgents({ database, messenger, log }: ReaperContext): Promise<number> {
-  const silent = await database.read<{ id: number }>(
-    `SELECT id FROM agent WHERE ended_date IS NULL AND lease_until_date <= ${database.dialect.now} ` +
-      `ORDER BY lease_until_date LIMIT ${AGENTS_MAX}`,
-  );
+export async function reap(context: ReaperContext, pass: Pass): Promise<number> {
   let ended = 0;
-  for (const { id: agent_id } of silent) {
-    try {
-      let remaining = true;
-      for (let piece = 0; remaining && piece < PIECES_MAX; piece += 1) {
-        const reply = await send(messenger, expireAgent, { agent_id });
-        ended += reply.ended;
-        remaining = reply.remaining;
-      }
-    } catch (error) {
-      log.warn({ error, agent_id }, 'a silent agent could not be given up and is tried again');
-      if (JobmonError.from(error).code === 'UNAVAILABLE') throw error;
-    }
+  for (const rule of RULES) {
+    if (rule.isRare && !pass.withRare) continue;
+    if (rule.spares(pass) !== null) continue;
+    for (const finding of await rule.find(context.database, pass)) ended += await carryOut(context, rule, finding);
   }
-  if (ended > 0) log.warn({ agents: silent.length, attempts: ended }, 'attempts of silent agents were given up');
   return ended;
 }
 
-/** Runs that began after the house was there last have never met it away, so their deadline counts at once. */
-async function endLostRuns({ database, messenger, log }: ReaperContext, there_seconds: number): Promise<void> {
-  const { now, nowPlusSeconds } = database.dialect;
-  const isYoung = there_seconds >= RETRY_SECONDS_MAX ? '1 = 1' : `created_date >= ${nowPlusSeconds}`;
-  const lost = await database.read<{ id: number }>(
-    `SELECT id FROM workflow_run WHERE status IN (${LIVE_WORKFLOW_RUN_STATUSES.map((letter) => `'${letter}'`).join(',')}) ` +
-      `AND heartbeat_date <= ${now} AND COALESCE(driver, '${Driver.CLIENT}') = '${Driver.CLIENT}' AND ${isYoung} ` +
-      `ORDER BY heartbeat_date LIMIT ${RUNS_MAX}`,
-    there_seconds >= RETRY_SECONDS_MAX ? [] : [-there_seconds],
-  );
-  for (const { id: workflow_run_id } of lost) {
-    try {
-      const { status, kill_self_remaining } = await send(messenger, reapWorkflowRun, { workflow_run_id });
-      if (status !== '' && kill_self_remaining === undefined) {
-        log.warn({ workflow_run_id, status }, 'the client of a run went silent, and the run was ended');
-      }
-    } catch (error) {
-      log.warn({ error, workflow_run_id }, 'a lost run could not be ended and is tried again');
+async function carryOut({ messenger, log }: ReaperContext, rule: Rule, { id, why }: Finding): Promise<number> {
+  const what = `${rule.of}_id`;
+  let attempts = 0;
+  try {
+    for (let piece = 0; piece < PIECES_MAX; piece += 1) {
+      const ended = await rule.end(messenger, id);
+      attempts += ended?.attempts ?? 0;
+      if (ended?.remaining === true) continue;
+      if (ended !== null) log.warn({ [what]: id, attempts, why }, ended.said);
+      break;
     }
+  } catch (error) {
+    log.warn({ error, [what]: id, attempts, why }, `one of the ${rule.name} could not be ended and is tried again`);
+    if (rule.of === 'agent' && JobmonError.from(error).code === 'UNAVAILABLE') throw error;
+  }
+  return attempts;
+}
+
+/**
+ * The fourth pass: mends the workflows behind a cursor that are F although all their tasks are D. Answers the cursor of the next call, 0 behind
+ * the last one. A few ids at a time, so that it costs the same however many workflows are stored.
+ */
+export async function mendInconsistent({ messenger, log }: ReaperContext, cursor: number): Promise<number> {
+  try {
+    const request = { workflow_id: cursor, increase_step: INCONSISTENT_STEP };
+    const { wfid, fixed } = await send(messenger, fixStatusInconsistency, request);
+    if (fixed > 0) log.warn({ workflows: fixed }, 'failed workflows whose tasks are all done were mended');
+    return wfid;
+  } catch (error) {
+    log.warn({ error, workflow_id: cursor }, 'inconsistent workflows could not be looked for and are looked for again');
+    return cursor;
   }
 }
 
-/** What a process that ended in the middle left of commands on whole workflows. */
-async function goOnWithCommands({ database, messenger, log }: ReaperContext): Promise<void> {
-  const silent = await database.read<{ workflow_id: number }>(
-    `SELECT workflow_id FROM workflow_command WHERE moved_date <= ${database.dialect.nowPlusSeconds} ORDER BY moved_date LIMIT ${RUNS_MAX}`,
-    [-COMMAND_SILENT_SECONDS],
-  );
-  for (const { workflow_id } of silent) {
-    try {
-      const { is_ended } = await send(messenger, continueCommand, { workflow_id });
-      // A resume may wait for a run to end, for hours.
-      if (is_ended) log.warn({ workflow_id }, 'a command on a whole workflow that had been cut off was brought to its end');
-    } catch (error) {
-      log.warn({ error, workflow_id }, 'a command on a whole workflow is not at its end yet');
-    }
+/** What one rule comes to at this moment. */
+export interface Look {
+  readonly rule: string;
+  /** Why nothing is ended by this rule now, or null. */
+  readonly spared: string | null;
+  readonly found: readonly (Finding & { readonly of: Rule['of'] })[];
+}
+
+/** What a pass would do and why. Reads only. Of each rule at most 100; a pass that was done finds what is left. */
+export async function look({ database, config }: Pick<ReaperContext, 'database' | 'config'>): Promise<Look[]> {
+  const heard = { served_seconds: await servedSeconds(database, 'api'), lease_seconds: config.agent.lease_seconds };
+  const looks: Look[] = [];
+  for (const rule of RULES) {
+    const found = await rule.find(database, heard);
+    looks.push({ rule: rule.name, spared: rule.spares(heard), found: found.map((finding) => ({ ...finding, of: rule.of })) });
   }
+  return looks;
 }

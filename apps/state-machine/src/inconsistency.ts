@@ -1,6 +1,19 @@
-/** P1: workflows that stand at F although nothing is left to do, because whoever saw the last task done died before it said so. */
-import { LIVE_WORKFLOW_RUN_STATUSES, type fixStatusInconsistency, type ReplyOf, type RequestOf } from '@jobmon/contracts';
+/**
+ * Workflows that stand where nobody moves them any more. P1: at F although nothing is left to do, because whoever saw the last task done died
+ * before it said so. And those that are in no final status while no run holds them.
+ */
+import {
+  JobmonError,
+  LEFT_WORKFLOW_SECONDS,
+  LIVE_WORKFLOW_RUN_STATUSES,
+  type endLeftWorkflow,
+  type fixStatusInconsistency,
+  type ReplyOf,
+  type RequestOf,
+  type WorkflowStatus,
+} from '@jobmon/contracts';
 import { idList, lockRows, type Database, type Procedure } from '@jobmon/entities';
+import { liveRunOf } from './reset';
 import { guarded } from './transition';
 
 /** Workflows mended in one transaction, and by one request: the cursor stops behind the last one. */
@@ -44,4 +57,33 @@ export async function fixInconsistent(
     return done.rows.length;
   });
   return { wfid, fixed };
+}
+
+/** Looks once more under the workflow's lock, at which runs are linked and commands begun. */
+export function endLeft(
+  database: Database,
+  { workflow_id: id }: RequestOf<typeof endLeftWorkflow>,
+): Promise<ReplyOf<typeof endLeftWorkflow>> {
+  const { dialect } = database;
+  return database.write({ label: 'workflow.end_left' }, function* (): Procedure<ReplyOf<typeof endLeftWorkflow>> {
+    const [workflow] = (yield lockRows(dialect, 'workflow', 'id, status', [id])).rows as { status: WorkflowStatus }[];
+    if (workflow === undefined) throw new JobmonError('NOT_FOUND', `there is no workflow ${id}`);
+    const { status } = workflow;
+    const seconds = LEFT_WORKFLOW_SECONDS[status];
+    const standing = { workflow_id: id, status };
+    if (seconds === undefined || (yield* liveRunOf(id)) !== undefined) return standing;
+    const left = yield {
+      sql:
+        'SELECT w.id FROM workflow AS w LEFT JOIN workflow_command AS c ON c.workflow_id = w.id WHERE w.id = ? AND c.workflow_id IS NULL ' +
+        `AND COALESCE(w.status_date, w.created_date, '2000-01-01') <= ${dialect.nowPlusSeconds}`,
+      params: [id, -seconds],
+    };
+    if (left.rows.length === 0) return standing;
+    const to = status === 'G' ? 'A' : 'F';
+    yield* guarded(`workflow ${status}→${to}`, 1, {
+      sql: `UPDATE workflow SET status = '${to}', status_date = ${dialect.now} WHERE id = ? AND status = ?`,
+      params: [id, status],
+    });
+    return { workflow_id: id, status: to };
+  });
 }

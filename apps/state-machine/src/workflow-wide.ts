@@ -9,6 +9,7 @@ import {
   abortWorkflowRun,
   continueCommand,
   endLeftAttempts,
+  endLeftWorkflow,
   fixStatusInconsistency,
   forceCleanupKillSelf,
   JobmonError,
@@ -31,7 +32,7 @@ import {
 } from '@jobmon/contracts';
 import type { Dialect, Procedure } from '@jobmon/entities';
 import { replyOf, TIMEOUT_MS_DEFAULT, type Messenger, type Outcome } from '@jobmon/messaging';
-import { fixInconsistent } from './inconsistency';
+import { endLeft, fixInconsistent } from './inconsistency';
 import { Lane } from './lane';
 import { outcomeOf } from './outcome';
 import { tasksToChange } from './override';
@@ -104,6 +105,7 @@ export class WorkflowWide {
     answer(reapWorkflowRun, (request) => this.reap(request));
     answer(endLeftAttempts, (request) => this.endLeftAttempts(request));
     answer(fixStatusInconsistency, (request) => fixInconsistent(this.context.database, request));
+    answer(endLeftWorkflow, (request) => endLeft(this.context.database, request));
     answer(setResumeState, (request) => this.setResumeState(request));
     answer(resetWorkflow, (request) => this.resetWorkflow(request));
     answer(updateTaskStatuses, (request) => this.updateTaskStatuses(request));

@@ -26,7 +26,7 @@ import { reportAttempt } from './task-instance';
 import { listTaskErrors, listTaskStatuses } from './task-result';
 import { addVersionOfTool, listClusters, listVersionsOfTool, registerTaskTemplate, registerTool } from './tool';
 import { PYTHON_OPERATIONS } from './v3';
-import { registerWorkflow, submitWorkflow } from './workflow';
+import { endLeftWorkflow, registerWorkflow, submitWorkflow } from './workflow';
 import {
   cancelWorkflow,
   drainWorkflow,
@@ -116,6 +116,7 @@ export const OPERATIONS: readonly Operation[] = [
   moveWorkflowRun,
   settleWorkflowRun,
   endLeftAttempts,
+  endLeftWorkflow,
   beatWorkflowRuns,
   leaseWorkflowRuns,
   renewScheduler,

@@ -35,7 +35,7 @@ export const workflowMachine = machine<WorkflowStatus>({
   final: ['D', 'F', 'H', 'A'],
   valid: {
     'G→Q': 'its run is bound',
-    'G→A': 'its run died while it was linking',
+    'G→A': 'its run died while it was linking, or nobody went on binding it',
     'A→G': 'a new run links',
     'F→G': 'a new run links',
     'H→G': 'a new run links',
@@ -86,6 +86,30 @@ export const registerWorkflow = operation({
     /** True when the graph is stored already: edges need not be sent. */
     has_edges: z.boolean(),
   }),
+});
+
+/**
+ * For how many seconds a workflow may stand in a status that is not final while no run holds it: in G somebody may go on binding it; the others
+ * follow a run, so without one they are what a program left that changed one of the two alone (race 41).
+ */
+export const LEFT_WORKFLOW_SECONDS: Readonly<Partial<Record<WorkflowStatus, number>>> = {
+  G: 7 * 86_400,
+  Q: 86_400,
+  I: 86_400,
+  O: 86_400,
+  R: 86_400,
+};
+
+/**
+ * Ends a workflow that no run holds and that has stood for longer than `LEFT_WORKFLOW_SECONDS`: G → A, others → F. A new run may link from
+ * both. Answers the status that it has now; any other workflow stays as it is.
+ */
+export const endLeftWorkflow = operation({
+  name: 'workflow.end_left',
+  owner: 'state-machine',
+  summary: 'End a workflow that nobody holds.',
+  request: z.object({ workflow_id: Id }),
+  reply: z.object({ workflow_id: z.number().int(), status: z.string() }),
 });
 
 /**
