@@ -3,7 +3,7 @@
 import nx from '@nx/eslint-plugin';
 import tseslint from 'typescript-eslint';
 
-/** Which layers a layer may import. One row a project; `local` alone may import apps, `cli` loads `local` and `agent`. */
+/** Which layers a layer may import. One row a project; `local` alone may import apps, `cli` loads `local` and `agent`, `admin` the reaper. */
 const MAY_IMPORT = {
   contracts: [],
   runtime: ['contracts'],
@@ -17,7 +17,7 @@ const MAY_IMPORT = {
   scheduler: ['contracts', 'runtime', 'messaging', 'entities'],
   reaper: ['contracts', 'runtime', 'messaging', 'entities'],
   'log-sink': ['contracts', 'runtime', 'messaging', 'entities'],
-  admin: ['contracts', 'runtime', 'messaging', 'entities'],
+  admin: ['contracts', 'runtime', 'messaging', 'entities', 'reaper'],
   agent: ['contracts', 'runtime', 'client', 'cluster'],
   cli: ['contracts', 'client', 'local', 'agent'],
   local: [
@@ -67,7 +67,14 @@ const boundaries = (extra, fenced, allow) => [
   },
 ];
 
-const APP_MODULES = ['@jobmon/api', '@jobmon/state-machine', '@jobmon/scheduler', '@jobmon/reaper', '@jobmon/log-sink', '@jobmon/agent'];
+const APP_MODULES = [
+  '@jobmon/api',
+  '@jobmon/state-machine',
+  '@jobmon/scheduler',
+  '@jobmon/reaper',
+  '@jobmon/log-sink',
+  '@jobmon/agent',
+];
 
 export default tseslint.config(
   { ignores: ['dist/**', '**/node_modules/**', '.nx/**'] },
@@ -104,6 +111,10 @@ export default tseslint.config(
   {
     files: ['apps/local/**/*.ts'],
     rules: { '@nx/enforce-module-boundaries': boundaries([], true, APP_MODULES) },
+  },
+  {
+    files: ['apps/admin/**/*.ts'],
+    rules: { '@nx/enforce-module-boundaries': boundaries([], true, ['@jobmon/reaper']) },
   },
   {
     files: ['apps/cli/**/*.ts'],

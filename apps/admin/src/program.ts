@@ -3,6 +3,7 @@ import { JobmonError, VERSION } from '@jobmon/contracts';
 import { hidePasswords } from '@jobmon/runtime';
 import { Command, CommanderError } from 'commander';
 import { addDatabaseCommands } from './database';
+import { addReaperCommands } from './reaper';
 import { addTokenCommands } from './token';
 
 export function program(): Command {
@@ -22,6 +23,7 @@ Examples:
   );
   addDatabaseCommands(server);
   addTokenCommands(server);
+  addReaperCommands(server);
   return server;
 }
 

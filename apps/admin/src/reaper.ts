@@ -1,0 +1,76 @@
+/** `jobmon-server reaper once`: one pass of the reaper by hand, or what it would do and why. */
+import { JobmonError } from '@jobmon/contracts';
+import { openDatabase, schemaStatus, servedSeconds, type Database } from '@jobmon/entities';
+import { openNatsMessenger } from '@jobmon/messaging';
+import type { Look } from '@jobmon/reaper';
+import { createLogger, loadConfig, parseDatabaseUrl } from '@jobmon/runtime';
+import { Option, type Command } from 'commander';
+
+interface OnceFlags {
+  readonly dryRun?: boolean;
+  readonly db?: string;
+  readonly output: 'text' | 'json';
+}
+
+export function addReaperCommands(server: Command): void {
+  const reaper = server.command('reaper').description('What went silent: agents, client runs, commands that were cut off.');
+  reaper
+    .command('once')
+    .description(
+      'One pass of the reaper, beside any that run. Ends what is past its deadline, by way of the state machine; needs the bus, unless it is a dry run.',
+    )
+    .option('--dry-run', 'only say what would be ended, and why')
+    .option('--db <url>', 'instead of the setting db.url')
+    .addOption(new Option('-o, --output <format>', 'how it is printed').choices(['text', 'json']).default('text'))
+    .addHelpText('after', '\nExample:\n  jobmon-server reaper once --dry-run')
+    .action(once);
+}
+
+async function once({ dryRun = false, db, output }: OnceFlags): Promise<void> {
+  const { config } = loadConfig({ env: process.env, overrides: { db: { url: db } }, flags: { 'db.url': '--db' } });
+  const { url } = config.db;
+  if (!dryRun && parseDatabaseUrl(url).kind === 'sqlite') {
+    const cure = 'start it, or look with --dry-run';
+    throw new JobmonError('CONFLICT', `db.url names a SQLite file: the house that has it open does this by itself; ${cure}`);
+  }
+  const { is_fit, verdict } = await schemaStatus(url);
+  if (!is_fit) throw new JobmonError('CONFLICT', verdict);
+  const log = createLogger({ service: 'jobmon-server', level: 'silent' });
+  const database = await openDatabase({ url, log, migrates: false, connections_max: 2 });
+  try {
+    // Loaded when it is wanted: it brings Nest with it.
+    const { look, reap } = await import('@jobmon/reaper');
+    const looks = await look({ database, config });
+    const attempts = dryRun ? null : await carryOut(database, config, reap);
+    if (output === 'json')
+      process.stdout.write(`${JSON.stringify({ dry_run: dryRun, attempts_ended: attempts, rules: looks })}\n`);
+    else process.stdout.write(textOf(looks, attempts));
+  } finally {
+    await database.close();
+  }
+}
+
+type Config = ReturnType<typeof loadConfig>['config'];
+
+async function carryOut(database: Database, config: Config, reap: (typeof import('@jobmon/reaper'))['reap']): Promise<number> {
+  // What can't be ended is told on standard error, as the reaper's own log tells it.
+  const log = createLogger({ service: 'jobmon-server', level: config.log.level });
+  const messenger = await openNatsMessenger({ log, name: 'jobmon-server', ...config.nats });
+  try {
+    const { lease_seconds } = config.agent;
+    const served_seconds = await servedSeconds(database, 'api');
+    return await reap({ config, log, messenger, database }, { served_seconds, lease_seconds, withRare: true });
+  } finally {
+    await messenger.drain();
+  }
+}
+
+function textOf(looks: readonly Look[], attempts: number | null): string {
+  const lines = looks.flatMap(({ rule, spared, found }) => [
+    ...(found.length > 0 && spared !== null ? [`${rule}: none is ended, since ${spared}`] : []),
+    ...found.map(({ of, id, why }) => `${spared === null ? '' : '  '}${of} ${id}: ${why}`),
+  ]);
+  if (lines.length === 0) lines.push('Nothing is past its deadline.');
+  if (attempts !== null) lines.push(`Done; attempts that were ended: ${attempts}.`);
+  return `${lines.join('\n')}\n`;
+}
