@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { accessOf, namesCaller, OPERATIONS, ownedBy } from '@jobmon/contracts';
 import { describeConfig, loadConfig } from '@jobmon/runtime';
-import { z } from 'zod';
+import type { z } from 'zod';
 import { loginPage } from './roles';
 
 const ROOT = join(__dirname, '..');

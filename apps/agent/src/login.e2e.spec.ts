@@ -1,13 +1,16 @@
 /** An agent that shows an API token to a house with login on. */
+import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { Connection, Tool, type WorkflowRun } from '@jobmon/client';
-import { createApiToken, type Role } from '@jobmon/contracts';
+import { Connection, discover, Tool, type WorkflowRun } from '@jobmon/client';
+import { createApiToken, JobmonError, listClusters, LOGIN_PROVIDER_AWAY, type Role } from '@jobmon/contracts';
 import { loadHouseConfig, startHouse, type House } from '@jobmon/local';
 import { until } from '@jobmon/testkit';
 import { pino } from 'pino';
 import { Agent } from './agent';
+import { isServerAway } from './server-away';
 
 const log = pino({ level: 'silent' });
 let folder: string;
@@ -99,4 +102,17 @@ it('runs everybody’s with an admin’s', async () => {
   await until('it has joined', async () => (await agentUsers()).length === 3);
   const run = await submit(await tokenFor('mallory'), 'of mallory');
   expect((await run.wait()).status).toBe('DONE');
+});
+
+it('does not take a login provider that is away for a server that is', async () => {
+  const away = new JobmonError('UNAVAILABLE', 'the login provider is away', { rule: LOGIN_PROVIDER_AWAY });
+  const listener = createServer().listen(0, '127.0.0.1');
+  await once(listener, 'listening');
+  const { port } = listener.address() as AddressInfo;
+  await new Promise((closed) => listener.close(closed));
+  const url = `http://127.0.0.1:${port}`;
+  const refused = await discover(url).catch((thrown: unknown) => thrown);
+  const unreachable = await new Connection({ url }).send(listClusters, {}, { tries_max: 1 }).catch((thrown: unknown) => thrown);
+  expect([isServerAway(away), isServerAway(refused), isServerAway(unreachable)]).toEqual([false, false, true]);
+  expect(isServerAway(new JobmonError('UNAVAILABLE', 'the database is away'))).toBe(true);
 });

@@ -4,16 +4,18 @@
  *
  * A refused connection is such a proof (the machine answers, and nobody listens), and an answer of 502, 503 or 504 (whoever stands in the
  * server's place can't reach it, or it can't reach its database). A call without an answer is none: the network may be cut between
- * this machine and a server that goes on (docs/decisions/lease-of-a-server-that-is-away.md).
+ * this machine and a server that goes on (docs/decisions/lease-of-a-server-that-is-away.md). A login provider that is away is none either.
  */
 import { isServerUnreachable } from '@jobmon/client';
-import { JobmonError } from '@jobmon/contracts';
+import { JobmonError, LOGIN_PROVIDER_AWAY } from '@jobmon/contracts';
 
 /** Causes are nested: a JobmonError wraps what fetch threw, which wraps the socket's error. */
 const DEPTH_MAX = 6;
 
 export function isServerAway(thrown: unknown): boolean {
-  if (thrown instanceof JobmonError && thrown.code === 'UNAVAILABLE' && !isServerUnreachable(thrown)) return true;
+  if (thrown instanceof JobmonError && thrown.code === 'UNAVAILABLE' && !isServerUnreachable(thrown)) {
+    return (thrown.details as { rule?: unknown } | undefined)?.rule !== LOGIN_PROVIDER_AWAY;
+  }
   let at = thrown as { readonly code?: unknown; readonly cause?: unknown } | null | undefined;
   for (let depth = 0; depth < DEPTH_MAX && typeof at === 'object' && at !== null; depth += 1) {
     if (at.code === 'ECONNREFUSED') return true;

@@ -6,7 +6,7 @@
  * from time to time. A provider that is away changes nothing while its keys are known; without any the answer is 503, never 401: nobody
  * knows whether the token is good.
  */
-import { JobmonError, ROLES, UserName, type Role } from '@jobmon/contracts';
+import { JobmonError, LOGIN_PROVIDER_AWAY, ROLES, UserName, type Role } from '@jobmon/contracts';
 import type { Config, Logger } from '@jobmon/runtime';
 import {
   createLocalJWKSet,
@@ -158,6 +158,7 @@ export class Provider {
     return new JobmonError(
       'UNAVAILABLE',
       `the login provider ${this.issuer} can not be asked for its keys (${this.trouble ?? 'it was asked a moment ago'}); API tokens work meanwhile`,
+      { rule: LOGIN_PROVIDER_AWAY },
     );
   }
 }

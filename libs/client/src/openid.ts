@@ -201,9 +201,10 @@ async function ask(
       signal: signal === undefined ? late : AbortSignal.any([signal, late]),
     });
     text = await response.text();
-  } catch (cause) {
+  } catch {
     if (signal?.aborted) throw signal.reason;
-    throw serverUnreachable(`the login provider at ${origin} does not answer`, cause);
+    // Without its cause: a refused connection there is no sign that the Jobmon server is away, by which an agent lets its lease run on.
+    throw serverUnreachable(`the login provider at ${origin} does not answer`);
   }
   if (response.status >= 500) throw serverUnreachable(`the login provider at ${origin} answers ${response.status}`);
   try {

@@ -29,6 +29,9 @@ export const getLogin = operation({
   }),
 });
 
+/** `rule` in the details of a 503 that says that the provider is away, not the server: it is no sign that the server gives nothing to others. */
+export const LOGIN_PROVIDER_AWAY = 'login_provider_away';
+
 /** How a caller was known: by an API token, by a token of the provider, by the token of the house, or not at all (login is off). */
 export const Credential = z.enum(['api_token', 'provider', 'house', 'none']);
 

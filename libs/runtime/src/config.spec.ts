@@ -159,6 +159,26 @@ describe('an error names key, source and rule', () => {
       { env: { ...env, JOBMON__HTTP__ALLOWED_ORIGINS: 'https://a/b' } },
       'http.allowed_origins (environment variable JOBMON__HTTP__ALLOWED_ORIGINS) must read http(s)://HOST:PORT, without a path',
     ],
+    [
+      'issuer without TLS',
+      { env: { ...env, JOBMON__AUTH__ISSUER: 'http://login.example.org' } },
+      'auth.issuer (environment variable JOBMON__AUTH__ISSUER) must be an https:// address, without query',
+    ],
+    [
+      'algorithm of a shared secret',
+      { env: { ...env, JOBMON__AUTH__ALGORITHMS: 'RS256,HS256' } },
+      'auth.algorithms (environment variable JOBMON__AUTH__ALGORITHMS) must be one of RS256, ',
+    ],
+    [
+      'role that is none',
+      { env: { ...env, JOBMON__AUTH__ROLES: 'staff=operator,heads=god' } },
+      'auth.roles (environment variable JOBMON__AUTH__ROLES) must read VALUE=ROLE, with a role of reader, operator, admin',
+    ],
+    [
+      'network that is none',
+      { env: { ...env, JOBMON__AUTH__PYTHON_NETWORKS: '10.0.0.0/8, 10.0.0.0/33' } },
+      'auth.python_networks (environment variable JOBMON__AUTH__PYTHON_NETWORKS) must be networks like 10.0.0.0/8',
+    ],
   ])('%s', (_name, sources, message) => {
     expect(refusal(sources)).toContain(message);
   });
