@@ -1,12 +1,13 @@
-// `npm test`: installs what is missing, brings a private MariaDB, runs every spec, and ends with `N passed, N failed, N skipped`.
+// `npm test`: installs what is missing, brings a private MariaDB and NATS, runs every spec, and ends with `N passed, N failed, N skipped`.
 //
-// Arguments go to Jest: `npm test -- libs/contracts`. An address in JOBMON_TEST_MARIADB_URL is used instead of a private server.
-// Where MariaDB can't be had its tests are skipped and say why; with CI=true that is a failure.
+// Arguments go to Jest: `npm test -- libs/contracts`. Addresses in JOBMON_TEST_MARIADB_URL and JOBMON_TEST_NATS_URL are used instead of private
+// servers. Where one can't be had its tests are skipped and say why; with CI=true that is a failure.
 import { spawn } from 'node:child_process';
 import { accessSync, constants, mkdtempSync, readFileSync, rmSync, statfsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startMariadb } from './mariadb.mjs';
+import { startNats } from './nats.mjs';
 import { setUp, SetupError } from './setup.mjs';
 
 const isCi = process.env.CI === 'true';
@@ -51,6 +52,17 @@ if (!env.JOBMON_TEST_MARIADB_URL) {
     console.log(`MariaDB: ${error.message}${isCi ? '' : ' Its tests are skipped.'}`);
   }
 }
+let nats;
+if (!env.JOBMON_TEST_NATS_URL) {
+  try {
+    nats = await startNats(join(folder, 'nats'));
+    env.JOBMON_TEST_NATS_URL = nats.url;
+    console.log(`NATS: private server on port ${nats.port}`);
+  } catch (error) {
+    env.JOBMON_TEST_NATS_SKIP = error.message;
+    console.log(`NATS: ${error.message}${isCi ? '' : ' Its tests are skipped.'}`);
+  }
+}
 
 const jest = spawn(
   process.execPath,
@@ -60,6 +72,7 @@ const jest = spawn(
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => jest.kill(signal));
 const code = await new Promise((resolve) => jest.on('exit', (exit) => resolve(exit ?? 1)));
 await mariadb?.stop();
+await nats?.stop();
 
 let summary = { numPassedTests: 0, numFailedTests: 0, numPendingTests: 0, numRuntimeErrorTestSuites: 0, testResults: [] };
 try {
@@ -72,9 +85,10 @@ rmSync(folder, { recursive: true, force: true });
 const skipped = summary.testResults.flatMap((file) => file.assertionResults.filter((test) => test.status === 'pending'));
 for (const reason of new Set(skipped.map((test) => test.fullName))) console.log(`skipped: ${reason}`);
 // Said again beside the result: in a long log nobody sees the first line.
-if (env.JOBMON_TEST_MARIADB_SKIP !== undefined) console.log(`MariaDB: ${env.JOBMON_TEST_MARIADB_SKIP}`);
+const missing = { MariaDB: env.JOBMON_TEST_MARIADB_SKIP, NATS: env.JOBMON_TEST_NATS_SKIP };
+for (const [server, why] of Object.entries(missing)) if (why !== undefined) console.log(`${server}: ${why}`);
 // A file that does not load has no tests to count; it counts as one that failed.
 const failed = summary.numFailedTests + summary.numRuntimeErrorTestSuites;
-const isRed = code !== 0 || failed > 0 || (isCi && env.JOBMON_TEST_MARIADB_SKIP !== undefined);
+const isRed = code !== 0 || failed > 0 || (isCi && Object.values(missing).some((why) => why !== undefined));
 console.log(`${summary.numPassedTests} passed, ${failed === 0 && isRed ? 1 : failed} failed, ${summary.numPendingTests} skipped`);
 process.exitCode = isRed ? 1 : 0;

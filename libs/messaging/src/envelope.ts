@@ -58,9 +58,15 @@ export function joinOutcomes<Reply>(refused: (Outcome<Reply> | undefined)[], ans
   });
 }
 
-/** Reads a message's answer. */
-export function readOutcomes<Reply>(text: string): Outcome<Reply>[] {
-  return JSON.parse(text) as Outcome<Reply>[];
+/** Reads the answer to a message of `count` calls; one error in the place of the list is every call's. */
+export function readOutcomes<Reply>(text: string, count: number): Outcome<Reply>[] {
+  const answer = JSON.parse(text) as Outcome<Reply>[] | { error: ErrorBody };
+  return Array.isArray(answer) ? answer : new Array<Outcome<Reply>>(count).fill(failure(answer.error));
+}
+
+/** The answer to a message that is no list of calls. */
+export function refuseMessage(error: ErrorBody): string {
+  return JSON.stringify(failure(error));
 }
 
 /** Answers one message with its handler: reads, validates, calls, checks, writes. Never throws. */

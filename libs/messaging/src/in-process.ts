@@ -64,7 +64,7 @@ class InProcessMessenger implements Messenger {
     const answer = await this.answerInTime(responder, text, timeout_ms);
     if (answer !== undefined) {
       this.count(Buffer.byteLength(answer));
-      return joinOutcomes(refused, readOutcomes<ReplyOf<O>>(answer));
+      return joinOutcomes(refused, readOutcomes<ReplyOf<O>>(answer, requests.length));
     }
     const late = failure(unavailable(`${operation.name} was not answered within ${timeout_ms} ms`));
     return refused.map((outcome) => outcome ?? late);

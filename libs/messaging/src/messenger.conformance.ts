@@ -13,6 +13,8 @@ import { send, type Messenger } from './messenger';
 export interface Transport {
   /** Opens members of one bus that nobody else is on. */
   open(count: number, log: Logger): Promise<Messenger[]>;
+  /** Until the bus knows of everything that these members listen to; a bus in one process knows at once. */
+  settle?(members: readonly Messenger[]): Promise<void>;
   /** Most members the transport can have; 1 when sender and answerer are the same. */
   readonly members_max: number;
 }
@@ -327,6 +329,7 @@ export function messengerConformance(name: string, transport: Transport): void {
         const listeners = [...all, ...all].map((member) => listen(member, 3));
         let isTold = false;
         all[0]!.subscribe(elsewhere, () => (isTold = true));
+        await transport.settle?.(all);
         for (const number of [1, 2, 3]) sender.publish(happened, { number });
         await Promise.all(listeners.map((listener) => listener.all));
         for (const { heard } of listeners) expect(heard).toEqual([1, 2, 3]);
@@ -334,9 +337,10 @@ export function messengerConformance(name: string, transport: Transport): void {
       });
 
       it('never tells within the call of publish, and not after the end of the listening', async () => {
-        const { sender, answerer } = await bus();
+        const { sender, answerer, all } = await bus();
         const stopped = listen(answerer, 1);
         const listening = listen(answerer, 2);
+        await transport.settle?.(all);
         sender.publish(happened, { number: 1 });
         expect(listening.heard).toEqual([]);
         await stopped.all;
@@ -347,7 +351,7 @@ export function messengerConformance(name: string, transport: Transport): void {
       });
 
       it('gives each listener its own copy', async () => {
-        const { sender, answerer } = await bus();
+        const { sender, answerer, all } = await bus();
         const payload = { number: 1 };
         const copies: unknown[] = [];
         const told = new Promise<void>((done) => {
@@ -358,6 +362,7 @@ export function messengerConformance(name: string, transport: Transport): void {
             });
           }
         });
+        await transport.settle?.(all);
         sender.publish(happened, payload);
         await told;
         expect(copies).toEqual([payload, payload]);
@@ -366,11 +371,12 @@ export function messengerConformance(name: string, transport: Transport): void {
       });
 
       it('goes on when a listener throws or a payload is wrong, and logs both', async () => {
-        const { sender, answerer } = await bus();
+        const { sender, answerer, all } = await bus();
         answerer.subscribe(happened, () => {
           throw new Error('the listener is broken');
         });
         const listening = listen(answerer, 1);
+        await transport.settle?.(all);
         sender.publish(happened, { number: 'many' as unknown as number });
         sender.publish(happened, { number: new Date(0) as unknown as number });
         sender.publish(happened, { number: 5 });
@@ -427,6 +433,7 @@ export function messengerConformance(name: string, transport: Transport): void {
           return requests.map(({ value }) => ({ ok: { value } }));
         });
       }
+      await transport.settle?.(all);
       await Promise.all(Array.from({ length: 100 }, (_, value) => send(sender, echo, { value })));
       expect((counts[0] as number) + (counts[1] as number)).toBe(100);
       for (const count of counts) expect(count).toBeGreaterThan(0);

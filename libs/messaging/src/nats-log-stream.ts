@@ -32,7 +32,7 @@ export interface NatsLogStreamOptions {
   readonly log: Logger;
   /** Bytes of the stream on the disks of NATS. */
   readonly bytes_max: number;
-  /** What a reader has not stored within this time is given to another; 30 s when absent. */
+  /** What a reader has not stored within this time is given to another; 10 s when absent. */
   readonly ack_ms?: number;
 }
 
@@ -60,7 +60,7 @@ export function natsLogStream(connection: NatsConnection, options: NatsLogStream
  */
 export async function ensureLogStream(
   connection: NatsConnection,
-  { bytes_max, ack_ms = 30_000 }: NatsLogStreamOptions,
+  { bytes_max, ack_ms = 10_000 }: NatsLogStreamOptions,
 ): Promise<void> {
   const stream = {
     subjects: [LOG_SUBJECT],

@@ -6,6 +6,7 @@ export * from './house-process';
 export * from './large-workflow';
 export * from './login-provider';
 export * from './mariadb-process';
+export * from './nats-process';
 export * from './python-client';
 export * from './python-database';
 export * from './services';

@@ -1,0 +1,201 @@
+/** NATS as the bus: what every transport does, and what only a bus between processes can meet. The spec has servers of its own. */
+import { execFileSync } from 'node:child_process';
+import path from 'node:path';
+import { event, JobmonError, operation, subjectOf } from '@jobmon/contracts';
+import { createLogger, loadConfig, type Logger } from '@jobmon/runtime';
+import { describeWithNats, NatsProcess, TcpProxy, until } from '@jobmon/testkit';
+import { connect } from 'nats';
+import { z } from 'zod';
+import { send, type Messenger } from './messenger';
+import { messengerConformance } from './messenger.conformance';
+import { natsMessenger, type NatsMessenger } from './nats';
+
+const echo = operation({
+  name: 'nats.echo',
+  owner: 'state-machine',
+  summary: 'Answers what it is given.',
+  request: z.object({ value: z.string() }),
+  reply: z.object({ value: z.string() }),
+});
+const happened = event({ name: 'nats.happened', payload: z.object({ number: z.number() }) });
+
+describeWithNats('NATS', () => {
+  let nats: NatsProcess;
+  let open: NatsMessenger[] = [];
+  let lines: string[] = [];
+  const log: Logger = createLogger({ service: 'test', level: 'debug', destination: { write: (line) => void lines.push(line) } });
+
+  const settings = (given: object) => loadConfig({ env: { HOME: '/' }, overrides: { nats: given } }).config.nats;
+  async function join(given: object = { url: nats.url }, to: Logger = log): Promise<NatsMessenger> {
+    const messenger = await natsMessenger({ ...settings(given), name: 'test', log: to });
+    open.push(messenger);
+    return messenger;
+  }
+  const echoes = (messenger: NatsMessenger): void =>
+    messenger.handle(echo, async (requests) => requests.map(({ value }) => ({ ok: { value } })));
+  const refusalOf = (work: Promise<unknown>): Promise<JobmonError> =>
+    work.then(
+      () => {
+        throw new Error('it was taken');
+      },
+      (error: unknown) => error as JobmonError,
+    );
+
+  beforeAll(async () => {
+    nats = await NatsProcess.start();
+  }, 60_000);
+  afterEach(async () => {
+    await Promise.all(open.map((messenger) => messenger.drain()));
+    open = [];
+    lines = [];
+  });
+  afterAll(() => nats.remove());
+
+  /** Members that send only when the server knows what all of them answer and listen to. */
+  function settled(members: readonly NatsMessenger[]): Messenger[] {
+    const all = async (): Promise<void> => void (await Promise.all(members.map((member) => member.settle())));
+    let told = Promise.resolve();
+    return members.map((member) => ({
+      counts: member.counts,
+      request: async (...asked) => all().then(() => member.request(...asked)),
+      handle: (operation, handler) => member.handle(operation, handler),
+      publish: (happening, payload) => void (told = told.then(all).then(() => member.publish(happening, payload))),
+      subscribe: (happening, listener) => member.subscribe(happening, listener),
+      drain: () => member.drain(),
+    }));
+  }
+
+  messengerConformance('NATS', {
+    members_max: 3,
+    open: async (count, to) => {
+      const joining = { ...settings({ url: nats.url }), name: 'test', log: to };
+      return settled(await Promise.all(Array.from({ length: count }, () => natsMessenger(joining))));
+    },
+  });
+
+  describe('a server that goes away', () => {
+    it('is waited for: requests and listeners go on when it is there again, with another store', async () => {
+      const [sender, answerer] = [await join(), await join()];
+      echoes(answerer);
+      const heard: number[] = [];
+      answerer.subscribe(happened, ({ number }) => heard.push(number));
+      await answerer.flush();
+      expect(await send(sender, echo, { value: 'before' })).toEqual({ value: 'before' });
+      await nats.kill();
+      await until('the loss is seen', () => sender.state() === 'down' && answerer.state() === 'down');
+      const waiting = send(sender, echo, { value: 'meanwhile' }, { timeout_ms: 60_000 });
+      sender.publish(happened, { number: 1 });
+      nats.forgetAll();
+      await nats.startAgain();
+      await until('both are back', () => sender.state() === 'up' && answerer.state() === 'up', 60_000);
+      // Who answers may come back after who asks: the next one finds it.
+      await waiting.catch((error: JobmonError) => expect(error.code).toBe('UNAVAILABLE'));
+      expect(await send(sender, echo, { value: 'after' })).toEqual({ value: 'after' });
+      sender.publish(happened, { number: 2 });
+      await until('the event is heard', () => heard.length > 0);
+      expect(heard).toEqual([2]);
+      expect(lines.filter((line) => line.includes('was lost and is opened again'))).toHaveLength(2);
+      expect(lines.filter((line) => line.includes('is there again'))).toHaveLength(2);
+    }, 90_000);
+
+    it('ends what was on its way at once, and what waits at its own time', async () => {
+      const proxy = await TcpProxy.to(nats.url);
+      const sender = await join({ url: proxy.url(nats.url) });
+      const answerer = await join();
+      const called = new Promise<void>((reached) => {
+        answerer.handle(echo, async (requests) => {
+          reached();
+          await new Promise((go) => setTimeout(go, 200));
+          return requests.map(({ value }) => ({ ok: { value } }));
+        });
+      });
+      const began = performance.now();
+      const onItsWay = sender.request(echo, [{ value: 'x' }, { value: 'y' }], { timeout_ms: 60_000 });
+      await called;
+      await proxy.close();
+      const lost = { error: { code: 'UNAVAILABLE', message: expect.stringContaining('lost before the answer came') } };
+      expect(await onItsWay).toMatchObject([lost, lost]);
+      expect(performance.now() - began).toBeLessThan(30_000);
+      const late = await sender.request(echo, [{ value: 'z' }], { timeout_ms: 50 });
+      expect(late).toMatchObject([{ error: { code: 'UNAVAILABLE', message: 'the connection to NATS is lost' } }]);
+      // A bounded number of bytes waits.
+      const big = { value: 'x'.repeat(500_000) };
+      const all = await Promise.all(Array.from({ length: 40 }, () => sender.request(echo, [big], { timeout_ms: 500 })));
+      const refused = all.filter(([outcome]) => JSON.stringify(outcome).includes('too much waits'));
+      expect(refused).toHaveLength(40 - Math.floor((16 * 1024 * 1024) / 500_050));
+    }, 90_000);
+
+    it('that is silent is no hang: the request ends at its time', async () => {
+      const sender = await join();
+      const answerer = await join();
+      echoes(answerer);
+      await send(sender, echo, { value: 'there' });
+      nats.signal('SIGSTOP');
+      try {
+        const [outcome] = await sender.request(echo, [{ value: 'x' }], { timeout_ms: 300 });
+        expect(outcome).toMatchObject({ error: { code: 'UNAVAILABLE' } });
+      } finally {
+        nats.signal('SIGCONT');
+      }
+      await until('it answers again', async () => 'ok' in (await sender.request(echo, [{ value: 'x' }]))[0]!, 60_000);
+    }, 90_000);
+  });
+
+  it('refuses garbage with a code, counts it and lives', async () => {
+    const answerer = await join();
+    echoes(answerer);
+    await send(answerer, echo, { value: 'there' });
+    const stranger = await connect({ servers: nats.url });
+    for (const garbage of ['', 'no JSON', '[]', '{"requests":7}', '{"requests":[]}', '\u{0}\u{ff}']) {
+      const { data } = await stranger.request(subjectOf(echo), Buffer.from(garbage, 'latin1'), { timeout: 10_000 });
+      expect(JSON.parse(Buffer.from(data).toString())).toMatchObject({ error: { code: 'MALFORMED' } });
+    }
+    stranger.publish(subjectOf(echo), 'nobody waits for the answer');
+    const unknown = await refusalOf(stranger.request('jobmon.v2.state-machine.nats.echo', '', { timeout: 10_000 }));
+    expect(unknown.code).toBe('503');
+    await stranger.close();
+    expect(await send(answerer, echo, { value: 'alive' })).toEqual({ value: 'alive' });
+  });
+
+  it('says why it can not join, with the cure', async () => {
+    const nobody = await refusalOf(join({ url: 'nats://127.0.0.1:9' }));
+    expect([nobody.code, nobody.message]).toEqual(['UNAVAILABLE', expect.stringMatching(/does not answer: start nats-server/)]);
+    const guarded = await NatsProcess.start('authorization { users: [ { user: "api", password: "s3cret" } ] }');
+    try {
+      const refused = await refusalOf(join({ url: guarded.url, user: 'api', password: 'wr0ng' }));
+      expect(refused.message).toMatch(/refuses the credentials: see to nats.user/);
+      expect(refused.message).not.toContain('wr0ng');
+      await refusalOf(join({ url: guarded.url }));
+      await join({ url: guarded.url, user: 'api', password: 's3cret' });
+      await join({ url: guarded.url.replace('//', '//api:s3cret@') });
+    } finally {
+      await Promise.all(open.splice(0).map((messenger) => messenger.drain()));
+      await guarded.remove();
+    }
+  }, 60_000);
+
+  it('speaks TLS, and trusts the authority that is named and no other', async () => {
+    const key = path.join(nats.folder, 'key.pem');
+    const certificate = path.join(nats.folder, 'certificate.pem');
+    const subject = ['-subj', '/CN=jobmon test', '-addext', 'subjectAltName=DNS:localhost'];
+    execFileSync(
+      'openssl',
+      ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2', ...subject].concat([
+        ...['-keyout', key, '-out', certificate],
+      ]),
+      { stdio: 'pipe' },
+    );
+    const guarded = await NatsProcess.start(`tls { cert_file: "${certificate}", key_file: "${key}" }`);
+    try {
+      const tls = `tls://localhost:${guarded.port}`;
+      const stranger = await refusalOf(join({ url: tls }));
+      expect(stranger.message).toMatch(/can't be trusted .*name the authority of its certificate by nats.tls_ca_file/);
+      const trusted = await join({ url: tls, tls_ca_file: certificate });
+      echoes(trusted);
+      expect(await send(trusted, echo, { value: 'secret' })).toEqual({ value: 'secret' });
+    } finally {
+      await Promise.all(open.splice(0).map((messenger) => messenger.drain()));
+      await guarded.remove();
+    }
+  }, 60_000);
+});
