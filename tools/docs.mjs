@@ -9,7 +9,9 @@ const require = createRequire(import.meta.url);
 
 /** Page, the source that makes it, and the function there that answers its text; it is given the root of the checkout. */
 const PAGES = [
+  ['docs/bus.md', 'tools/bus.ts', 'busPage'],
   ['docs/command-line.md', 'tools/command-line.ts', 'commandLinePage'],
+  ['docs/deadlines.md', 'tools/deadlines.ts', 'deadlinesPage'],
   ['docs/erd.md', 'libs/entities/src/erd.ts', 'erdPage'],
   ['docs/login.md', 'tools/roles.ts', 'loginPage'],
   ['docs/operations.md', 'tools/operations.ts', 'operationsPage'],

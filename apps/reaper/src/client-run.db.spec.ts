@@ -1,5 +1,6 @@
 /** What a pass does beside agents: lost client runs and commands that were cut off, and for how long it waits after it was away. */
-import { inProcessMessenger } from '@jobmon/messaging';
+import { reapWorkflowRun, type WorkflowRunStatus, type WorkflowStatus } from '@jobmon/contracts';
+import { inProcessMessenger, send } from '@jobmon/messaging';
 import { stateMachineModule } from '@jobmon/state-machine';
 import { describeOnDatabases, insertWorkflow, type WorkflowToInsert } from '@jobmon/testkit';
 import type { INestApplicationContext } from '@nestjs/common';
@@ -80,6 +81,41 @@ describeOnDatabases('a pass of the reaper over client runs', (database) => {
         .join('');
     expect([await tasks(cut.workflow_id), await tasks(done.workflow_id)]).toEqual(['GGG', 'FFF']);
     expect(await database().read('SELECT workflow_id FROM workflow_command')).toEqual([{ workflow_id: done.workflow_id }]);
+  });
+
+  it('a workflow that no run holds ends after a week of binding, or a day in any other state (races 41, 52)', async () => {
+    const { nowPlusSeconds } = database().dialect;
+    const day = 86_400;
+    const stood = async (workflow_status: WorkflowStatus, seconds: number, run_status: WorkflowRunStatus = 'E') => {
+      const made = await insertWorkflow(database(), { driver: 'client', run_status, workflow_status });
+      const { workflow_id } = made;
+      await database().change(`UPDATE workflow SET status_date = ${nowPlusSeconds} WHERE id = ?`, -seconds, workflow_id);
+      return workflow_id;
+    };
+    const binding = await stood('G', 8 * day);
+    // The binding died before there was a run.
+    await database().change('DELETE FROM workflow_run WHERE workflow_id = ?', binding);
+    const ids = [
+      binding,
+      await stood('Q', 2 * day),
+      await stood('R', 2 * day),
+      await stood('G', 6 * day),
+      await stood('R', day / 2),
+      await stood('R', 2 * day, 'R'),
+      await stood('D', 9 * day),
+    ];
+    await Promise.all([pass(100_000, true), pass(100_000, true)]);
+    const rows = await database().read<{ status: string }>(
+      `SELECT status FROM workflow WHERE id IN (${ids.join(',')}) ORDER BY id`,
+    );
+    expect(rows.map(({ status }) => status).join('')).toBe('AFFGRRD');
+  });
+
+  it('does what it does beside a Python reaper that asks for the same (P4), each lost run once (race 20)', async () => {
+    const lost = await Promise.all(Array.from({ length: 5 }, () => overdue()));
+    const python = lost.map(({ workflow_run_id }) => send(context.messenger, reapWorkflowRun, { workflow_run_id }));
+    await Promise.all([pass(), ...python]);
+    expect(await stands(lost)).toEqual(lost.map(() => 'E F'));
   });
 
   it('attempts that an ended client run left behind end a day later, past their deadlines; others stay (design rule 5.10)', async () => {
