@@ -11,7 +11,7 @@ import type { Renewal, RenewalTerms } from './renewal';
 export interface RenewalThreadData {
   readonly terms: RenewalTerms;
   readonly nats: Config['nats'];
-  readonly log: Config['log'];
+  readonly log: Pick<Config['log'], 'level' | 'file'>;
 }
 
 /** What it is told. */
