@@ -7,12 +7,8 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { JobmonError, logRecordId, timeOfLogRecord, type SentLogRecord } from '@jobmon/contracts';
 import type { Logger } from '@jobmon/runtime';
 import { AckPolicy, DiscardPolicy, nanos, RetentionPolicy, StorageType, type JsMsg, type NatsConnection } from 'nats';
+import { LOG_CONSUMER, LOG_STREAM, LOG_SUBJECT } from './log-subjects';
 import type { LogReader, LogStream, StoreRecords } from './log-stream';
-
-export const LOG_STREAM = 'jobmon-log';
-/** What senders publish to; nothing else of the bus begins so. */
-export const LOG_SUBJECT = 'jobmon.v1.log';
-export const LOG_CONSUMER = 'log-sink';
 
 const PUBLISH_MS_MAX = 5_000;
 /** Messages that a reader holds at one time: at most 16 MiB. */
@@ -184,7 +180,8 @@ class NatsLogReader implements LogReader {
         await this.changed();
         continue;
       }
-      const batch = this.waiting;
+      // What comes meanwhile is of the next batch.
+      const batch = [...this.waiting];
       try {
         const records = batch.flatMap(recordsOf);
         await this.store(records);

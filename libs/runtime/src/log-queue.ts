@@ -88,8 +88,9 @@ export class LogQueue {
     if (this.waiting > 0 || signal.aborted) return;
     await new Promise<void>((resolve) => {
       this.wake = resolve;
-      signal.addEventListener('abort', () => resolve(), { once: true });
+      signal.addEventListener('abort', this.wake as () => void, { once: true });
     });
+    signal.removeEventListener('abort', this.wake as () => void);
     this.wake = undefined;
   }
 }

@@ -3,7 +3,7 @@
  * who only sends and handles messages.
  */
 export { Health, healthModule, type Check } from './health';
-export { logStreamNeed } from './log';
+export { logStreamNeed, openLogStream } from './log';
 export { NestLog } from './nest-log';
 export {
   startModules,

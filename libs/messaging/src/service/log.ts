@@ -10,8 +10,17 @@ import type { ServiceSettings } from './service';
 
 const MIB = 1024 * 1024;
 
-/** Opens a connection of its own, so that a flood of records delays no request. The client of NATS is loaded here and not with the file. */
-async function openStream(name: string, { config, log }: ServiceSettings, makes: boolean): Promise<LogStream> {
+/**
+ * Opens the stream over a connection of its own, so that a flood of records delays no request. `makes`: makes the stream too, when it is missing. The
+ * client of NATS is loaded here and not with the file.
+ *
+ * @throws JobmonError UNAVAILABLE: NATS is away, or has no JetStream.
+ */
+export async function openLogStream(
+  name: string,
+  { config, log }: Pick<ServiceSettings, 'config' | 'log'>,
+  makes: boolean,
+): Promise<LogStream> {
   /* eslint-disable @typescript-eslint/no-require-imports -- an import() of a neighbour would have to name a built file */
   const { openNats } = require('../nats-connection') as typeof import('../nats-connection');
   const { ensureLogStream, natsLogStream } = require('../nats-log-stream') as typeof import('../nats-log-stream');
@@ -35,7 +44,7 @@ export function shipServiceLogs(name: string, settings: ServiceSettings, queue: 
     log: settings.log,
     stream: {
       publish: async (records) => {
-        stream ??= await openStream(name, settings, false);
+        stream ??= await openLogStream(name, settings, false);
         await stream.publish(records);
       },
     },
@@ -59,7 +68,7 @@ export function logStreamNeed(name: string, settings: ServiceSettings): Need<Che
   return {
     name: 'log stream',
     open: async () => {
-      const stream = await openStream(name, settings, true);
+      const stream = await openLogStream(name, settings, true);
       const readers: LogReader[] = [];
       return {
         ...stream,
