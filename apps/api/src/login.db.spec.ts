@@ -1,4 +1,13 @@
-import { accessOf, isSufficient, JobmonError, OPERATIONS, ROLES, type Operation, type Role } from '@jobmon/contracts';
+import {
+  accessOf,
+  isSufficient,
+  JobmonError,
+  OPERATIONS,
+  ROLES,
+  settleWorkflowRun,
+  type Operation,
+  type Role,
+} from '@jobmon/contracts';
 import { hashOfToken } from '@jobmon/entities';
 import { stateMachineModule } from '@jobmon/state-machine';
 import { describeOnDatabases } from '@jobmon/testkit';
@@ -185,11 +194,16 @@ describeOnDatabases('login', (database) => {
       expect(history.json.events.map(({ user }: { user: string }) => user)).toEqual(['root', 'ada']);
     });
 
+    /** An api that has not met the workflows yet. */
+    const serveAnew = (): Promise<Served> =>
+      serve(database(), { modules: (context) => [stateMachineModule(context)], auth: { python_port: 0 } });
+
     it('tells whose a workflow is that was bound before there was a login: its first run', async () => {
       const { workflow_id } = await makeWorkflow(served, template, 'before', 1);
       await database().change('UPDATE workflow SET user = NULL WHERE id = ?', workflow_id);
+      const later = await serveAnew();
       const path = `/api/v4/workflows/${workflow_id}/priority`;
-      const refused = await callAs(served, tokens.operator, 'POST', path, { user: 'ada', priority: 3 });
+      const refused = await callAs(later, tokens.operator, 'POST', path, { user: 'ada', priority: 3 });
       expect([refused.status, refused.json.error.message]).toEqual([403, expect.stringContaining('has no owner yet')]);
       for (const user of ['ada', 'eve']) {
         await database().change(
@@ -199,8 +213,40 @@ describeOnDatabases('login', (database) => {
           user,
         );
       }
-      expect((await callAs(served, tokens.operator, 'POST', path, { user: 'ada', priority: 3 })).status).toBe(200);
-      expect((await callAs(served, tokens.other, 'POST', path, { user: 'ada', priority: 4 })).status).toBe(403);
+      expect((await callAs(later, tokens.operator, 'POST', path, { user: 'ada', priority: 3 })).status).toBe(200);
+      expect((await callAs(later, tokens.other, 'POST', path, { user: 'ada', priority: 4 })).status).toBe(403);
+      expect(await database().read('SELECT user FROM workflow WHERE id = ?', [workflow_id])).toEqual([{ user: 'ada' }]);
+      await later.close();
+    });
+
+    it('runs a workflow as its owner when an admin resumes it', async () => {
+      const { workflow_id } = await makeWorkflow(served, template, 'helped', 1);
+      await database().change(`UPDATE workflow SET user = 'ada' WHERE id = ?`, workflow_id);
+      const admin = await tokenOf(database(), { user: 'root', role: 'admin' });
+      const later = await serveAnew();
+      const path = `/api/v4/workflows/${workflow_id}`;
+      expect((await callAs(later, tokens.operator, 'POST', `${path}/submit`, { user: 'x', working_directory: '/' })).status).toBe(
+        200,
+      );
+      expect((await callAs(later, tokens.operator, 'POST', `${path}/cancel`, { user: 'x' })).status).toBe(200);
+      const { workflow_run_id } = (await callAs(later, tokens.reader, 'GET', path)).json as { workflow_run_id: number };
+      await later.messenger.request(settleWorkflowRun, [{ workflow_run_id }]);
+      expect((await callAs(later, admin, 'POST', `${path}/resume`, { user: 'x' })).status).toBe(200);
+      const runs = await database().read('SELECT user, status FROM workflow_run WHERE workflow_id = ? ORDER BY id', [
+        workflow_id,
+      ]);
+      expect(runs).toEqual([
+        { user: 'ada', status: 'T' },
+        { user: 'ada', status: 'B' },
+      ]);
+      const events = await database().read('SELECT user, verb FROM workflow_event WHERE workflow_id = ? ORDER BY id', [
+        workflow_id,
+      ]);
+      expect(events).toEqual([
+        { user: 'ada', verb: 'cancel' },
+        { user: 'root', verb: 'resume' },
+      ]);
+      await later.close();
     });
 
     it('lets nobody bind the workflow of another anew', async () => {
@@ -279,6 +325,27 @@ describeOnDatabases('login', (database) => {
       expect((await callAs(served, tokens.admin, 'POST', path, {})).json).toEqual(revoked.json);
     });
 
+    it('are looked up by their hash: the database is never told one', async () => {
+      const asked: unknown[] = [];
+      const listening = Object.create(database(), {
+        read: {
+          value: (sql: string, params: unknown[]) => (asked.push(sql, ...(params ?? [])), database().read(sql, params as [])),
+        },
+      }) as ReturnType<typeof database>;
+      const other = await serve(listening, { auth: {} });
+      expect((await callAs(other, tokens.operator, 'GET', '/api/v4/whoami')).status).toBe(200);
+      expect((await callAs(other, FORGED, 'GET', '/api/v4/whoami')).status).toBe(401);
+      expect(asked).toContain(hashOfToken(FORGED));
+      expect(asked.filter((value) => [tokens.operator, FORGED].includes(String(value)))).toEqual([]);
+      // Garbage costs no look at the database at all.
+      const before = asked.length;
+      for (const garbage of ['x', 'jobmon_short', `${FORGED}x`, 'x'.repeat(8_000)]) {
+        expect((await callAs(other, garbage, 'GET', '/api/v4/whoami')).status).toBe(401);
+      }
+      expect(asked.length).toBe(before);
+      await other.close();
+    });
+
     it('give no more than their maker has', async () => {
       expect((await create(tokens.operator, { role: 'admin' })).status).toBe(403);
       expect((await create(tokens.operator, { for_user: 'eve' })).status).toBe(403);
@@ -327,7 +394,7 @@ describeOnDatabases('login', (database) => {
     await database().change(`UPDATE api_token SET revoked_date = created_date WHERE hash = ?`, hashOfToken(token));
     // Past the api, so that it hears of it by its own look only. Without an end this waits until the spec's time is over.
     while (!(await reader.read()).done);
-    expect((await fetch(response.url, { headers: { authorization: `Bearer ${token}` } })).status).toBe(401);
+    expect((await callAs(served, token, 'GET', new URL(response.url).pathname)).status).toBe(401);
   });
 
   it('answers 503, not 401, while the database is away', async () => {

@@ -154,6 +154,15 @@ export function* hasUnended(workflowId: number, mode: ResumeMode): Procedure<boo
   return read.rows.length > 0;
 }
 
+/**
+ * Whose agents run it: with login on its owner's, whoever asked, for an admin who helps somebody must not start that one's commands as
+ * himself. Without an owner, of who asked.
+ */
+function* runsAs(workflow_id: number, { user }: Successor): Procedure<string> {
+  const { rows } = yield { sql: 'SELECT user FROM workflow WHERE id = ?', params: [workflow_id] };
+  return (rows[0] as { user: string | null }).user ?? user;
+}
+
 /** Links the run: B, the workflow through G to Q. */
 export function* linkSuccessor(
   dialect: Dialect,
@@ -165,11 +174,11 @@ export function* linkSuccessor(
     const standing = workflowMachine.states[workflow.status].label;
     throw new JobmonError('CONFLICT', `workflow ${workflow.id} is ${standing}, from where no run can be linked`);
   }
-  const { user, client_version: version } = request;
+  const { client_version: version } = request;
   const run = {
     status: 'B',
     driver: Driver.SERVER,
-    user,
+    user: yield* runsAs(workflow.id, request),
     version,
     working_directory: yield* folderOf(request),
     seconds: WORKFLOW_RUN_DEADLINE_SECONDS,

@@ -123,7 +123,7 @@ describe('Connection.send', () => {
 
   test('a try that takes longer than its time is given up', async () => {
     answer = () => undefined;
-    const call = connection.send(registerTool, { name: 'x' }, { tries_max: 2, timeout_ms: 50 });
+    const call = connection.send(registerTool, { name: 'x' }, { tries_max: 2, timeout_ms: 500 });
     await expect(call).rejects.toMatchObject({ code: 'UNAVAILABLE', message: expect.stringContaining('no answer') });
     expect(seen).toHaveLength(2);
   });
