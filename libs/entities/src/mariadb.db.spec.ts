@@ -1,7 +1,5 @@
 /** What only a server has: deadlocks, lock time-outs, killed connections, and an answer to COMMIT that never arrives. */
-import { createConnection, createServer, type Server, type Socket } from 'node:net';
-import { once } from 'node:events';
-import { describeOnDatabaseKinds, runSql, type TestDatabase } from '@jobmon/testkit';
+import { describeOnDatabaseKinds, runSql, TcpProxy, type TestDatabase } from '@jobmon/testkit';
 import * as mysql from 'mysql2/promise';
 import { pino } from 'pino';
 import { openDatabase, type Database, type Procedure } from './index';
@@ -90,11 +88,11 @@ describeOnDatabaseKinds('a database on a server', (kind) => {
   });
 
   describe('behind a wire that breaks', () => {
-    let wire: Wire;
+    let wire: TcpProxy;
     let behind: Database;
 
     beforeAll(async () => {
-      wire = await Wire.to(new URL(database.url));
+      wire = await TcpProxy.to(database.url);
       behind = await openDatabase({ url: wire.url(database.url), log });
     });
     afterAll(async () => {
@@ -126,6 +124,22 @@ describeOnDatabaseKinds('a database on a server', (kind) => {
       expect(await behind.read(`SELECT name FROM tool WHERE name = 'broken before'`)).toHaveLength(1);
     });
 
+    it('does not wait for ever for a server that a network swallows, and says that the commit is unknown', async () => {
+      const began = Date.now();
+      const write = behind.write({ label: 'test' }, function* () {
+        yield { sql: "INSERT INTO tool (name) VALUES ('swallowed')" };
+        // From here on nothing comes back: the COMMIT goes out, its answer does not.
+        wire.silence('down');
+        return 1;
+      });
+      await expect(write).rejects.toMatchObject({ code: 'UNAVAILABLE', details: { commit_unknown: true } });
+      expect(Date.now() - began).toBeGreaterThanOrEqual(5_900);
+      expect(Date.now() - began).toBeLessThan(12_000);
+      await wire.mend();
+      expect(await count('swallowed')).toBe(1);
+      await insert('after the silence');
+    }, 30_000);
+
     it('gives up after 5 s when the server stays away, and works again when it is back', async () => {
       await wire.cut();
       const began = Date.now();
@@ -138,77 +152,3 @@ describeOnDatabaseKinds('a database on a server', (kind) => {
     });
   });
 });
-
-/** Passes bytes between clients and a server, and breaks when told to. */
-class Wire {
-  private readonly sockets = new Set<Socket>();
-  private trigger: string | undefined;
-  private server: Server;
-  private port = 0;
-
-  private constructor(private readonly target: URL) {
-    this.server = createServer((client) => this.connect(client));
-  }
-
-  static async to(target: URL): Promise<Wire> {
-    const wire = new Wire(target);
-    await wire.mend();
-    return wire;
-  }
-
-  url(url: string): string {
-    const through = new URL(url);
-    through.host = `127.0.0.1:${this.port}`;
-    return through.toString();
-  }
-
-  /** The next request that holds this text is passed on; then its client is cut off before the answer. */
-  breakAfter(text: string): void {
-    this.trigger = text;
-  }
-
-  async cut(): Promise<void> {
-    const closed = once(this.server, 'close');
-    this.server.close();
-    for (const socket of this.sockets) socket.destroy();
-    await closed;
-  }
-
-  async mend(): Promise<void> {
-    this.server = createServer((client) => this.connect(client));
-    this.server.listen(this.port, '127.0.0.1');
-    await once(this.server, 'listening');
-    this.port = (this.server.address() as { port: number }).port;
-  }
-
-  async close(): Promise<void> {
-    await this.cut();
-  }
-
-  private connect(client: Socket): void {
-    const upstream = createConnection({ host: this.target.hostname, port: Number(this.target.port || 3306) });
-    for (const socket of [client, upstream]) {
-      this.sockets.add(socket);
-      socket.setNoDelay(true);
-      socket.on('error', () => undefined);
-      socket.on('close', () => this.sockets.delete(socket));
-    }
-    upstream.on('data', (data) => client.write(data));
-    upstream.on('close', () => client.destroy());
-    let isBroken = false;
-    client.on('data', (data) => {
-      if (this.trigger === undefined || !data.includes(this.trigger)) {
-        upstream.write(data);
-        return;
-      }
-      this.trigger = undefined;
-      isBroken = true;
-      client.destroy();
-      // An orderly end after the request: the server reads and runs it, its answer goes nowhere.
-      upstream.end(data);
-    });
-    client.on('close', () => {
-      if (!isBroken) upstream.destroy();
-    });
-  }
-}
