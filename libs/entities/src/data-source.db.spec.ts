@@ -45,6 +45,28 @@ describeOnDatabaseKinds('openDatabase', (kind) => {
     }
   });
 
+  if (kind.name === 'mariadb') {
+    it('does not migrate for a service: it names the command, says that waiting helps, and opens when somebody has migrated', async () => {
+      const place = await kind.place();
+      const open = () => openDatabase({ url: place.url, log, migrates: false });
+      try {
+        const older = { code: 'UNAVAILABLE', details: { check: 'migrations' } };
+        const message = expect.stringMatching(
+          /is older than this program needs \(version 0 of \d+\): run jobmon-server db migrate/,
+        );
+        await expect(open()).rejects.toMatchObject({ ...older, message });
+        await (await openDatabase({ url: place.url, log })).close();
+        const database = await open();
+        await requireSchema(database);
+        await runSql(place.url, [`DELETE FROM migrations WHERE name = '${new MIGRATIONS[9]().name}'`]);
+        await expect(requireSchema(database)).rejects.toMatchObject(older);
+        await database.close();
+      } finally {
+        await place.remove();
+      }
+    });
+  }
+
   it('works on a schema that is newer than ours and allows us, and changes nothing of it', async () => {
     const place = await kind.place();
     try {

@@ -1,6 +1,6 @@
 /** A server that is set otherwise than ours, restarts, fails over, is full, or closes what rests: on a MariaDB of this file's own. */
 import { setTimeout as pause } from 'node:timers/promises';
-import { describeOnDatabaseKinds, MariadbProcess } from '@jobmon/testkit';
+import { describeOnDatabaseKinds, MariadbProcess, TcpProxy } from '@jobmon/testkit';
 import * as mysql from 'mysql2/promise';
 import { pino } from 'pino';
 import { openDatabase, type Database } from './index';
@@ -73,6 +73,24 @@ describeOnDatabaseKinds('a database server over the years', (kind) => {
       await server.run('SET GLOBAL wait_timeout = 28800');
     }
   }, 60_000);
+
+  it('has no more connections than it was given, and answers all that waits for one', async () => {
+    const proxy = await TcpProxy.to(url);
+    const small = await openDatabase({ url: proxy.url(url), log, connections_max: 3 });
+    try {
+      let most = 0;
+      const asked = Array.from({ length: 60 }, async (_, i) => {
+        const rows = await small.read<{ i: number }>('SELECT ? AS i, SLEEP(0.01) AS slept', [i]);
+        most = Math.max(most, proxy.connections);
+        return rows[0]!.i;
+      });
+      expect(await Promise.all(asked)).toEqual(Array.from({ length: 60 }, (_, i) => i));
+      expect(most).toBe(3);
+    } finally {
+      await small.close();
+      await proxy.close();
+    }
+  });
 
   it('throws a connection away whose server takes no writes (1290), and writes on a new one when there is one that does', async () => {
     const before = await insert('before the fail-over');
