@@ -14,7 +14,7 @@ const ALIASES: Readonly<Record<string, string>> = { C7: 'L2', C8: 'L1', C15: 'L3
 /** The order of the page. */
 const KINDS = ['S', 'E', 'L', 'C', 'P'];
 
-interface Test {
+export interface Test {
   readonly file: string;
   readonly title: string;
   /** Of the operations that it is about; empty when its title says none. */
