@@ -97,6 +97,7 @@ export async function ensureLogStream(
 
 /** Of the API of JetStream. */
 const STREAM_NOT_FOUND = 10_059;
+const CONSUMER_NOT_FOUND = 10_014;
 
 /**
  * Modes: **asking**: a question for messages is open, and what came is stored at once, while more comes; **broken**: JetStream did
@@ -144,16 +145,20 @@ class NatsLogReader implements LogReader {
         }
         const batch = MESSAGES_MAX - this.waiting.length;
         const messages = jetstream.fetch(LOG_STREAM, LOG_CONSUMER, { batch, expires: ASK_MS });
+        let came = 0;
         const stop = (): void => messages.stop();
         signal.addEventListener('abort', stop);
         try {
           for await (const message of messages) {
+            came += 1;
             this.waiting.push(message);
             this.wake();
           }
         } finally {
           signal.removeEventListener('abort', stop);
         }
+        // A question to a consumer that is gone ends like one that nothing came to.
+        if (came === 0 && !signal.aborted) await this.requireConsumer();
         pause_ms = PAUSE_MS_MIN;
       } catch (error) {
         if (signal.aborted || this.connection.isClosed()) return;
@@ -163,6 +168,11 @@ class NatsLogReader implements LogReader {
         pause_ms = Math.min(pause_ms * 2, PAUSE_MS_MAX);
       }
     }
+  }
+
+  private async requireConsumer(): Promise<void> {
+    const manager = await this.connection.jetstreamManager({ timeout: PUBLISH_MS_MAX, checkAPI: false });
+    await manager.consumers.info(LOG_STREAM, LOG_CONSUMER);
   }
 
   /** Tells a change of the cause once. */
@@ -249,6 +259,9 @@ function explained(error: unknown, connection: NatsConnection): JobmonError {
       `${server} has no JetStream or no stream ${LOG_STREAM} in it: start nats-server with -js (or jetstream {} in its ` +
         'configuration) and the log sink',
     );
+  }
+  if (apiCodeOf(error) === STREAM_NOT_FOUND || apiCodeOf(error) === CONSUMER_NOT_FOUND) {
+    return unavailable(`${server} has lost the stream ${LOG_STREAM}: the log sink makes it again`);
   }
   if (code === 'TIMEOUT' || code === 'DISCONNECT' || code === 'CONNECTION_CLOSED') {
     return unavailable(`${server} does not answer: see to the network and the server`);

@@ -1,0 +1,199 @@
+/** The log sink as a process, over a real JetStream and a real database: what reached the stream is stored, once, whoever dies. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import type { Connection } from '@jobmon/client';
+import { followLogRecords, listLogRecords } from '@jobmon/contracts';
+import { openDatabase, type Database } from '@jobmon/entities';
+import { shipLogs, type LogShipper, type LogStream } from '@jobmon/messaging';
+import { openLogStream } from '@jobmon/messaging/service';
+import { createLogger, loadConfig, LogQueue, type Logger } from '@jobmon/runtime';
+import { buildHouse, databases, describeWithNats, NatsProcess, Services, until, type ServiceProcess } from '@jobmon/testkit';
+import { pino } from 'pino';
+
+jest.setTimeout(180_000);
+
+const SILENT = pino({ level: 'silent' });
+/** What a killed sink was given and had not stored is given to the next one after 10 s. */
+const AGAIN_MS_MAX = 60_000;
+
+const kind = databases().find(({ name }) => name === 'mariadb');
+
+(kind === undefined ? describe.skip : describeWithNats)('the log sink as a process', () => {
+  let folder: string;
+  let place: { url: string; remove: () => Promise<void> };
+  let nats: NatsProcess;
+  let services: Services;
+  let sink: ServiceProcess;
+  let api: Connection;
+  let database: Database;
+  /** This process as one that logs. */
+  let queue: LogQueue;
+  let log: Logger;
+  let stream: LogStream;
+  let shipper: LogShipper;
+
+  beforeAll(async () => {
+    buildHouse();
+    folder = mkdtempSync(path.join(tmpdir(), 'jobmon-log-sink-'));
+    [place, nats] = await Promise.all([kind!.place(), NatsProcess.start()]);
+    services = new Services({ folder, database_url: place.url, nats_url: nats.url, token: 'a-token-for-the-log-sink' });
+    await services.migrate();
+    database = await openDatabase({ url: place.url, log: SILENT });
+    await services.start({ 'log-sink': 1, api: 1 });
+    sink = services.alive('log-sink')[0]!;
+    api = services.connection();
+    queue = new LogQueue();
+    log = createLogger({ service: 'tester', instance: 't-1', level: 'info', destination: { write: () => undefined }, queue });
+    const { config } = loadConfig({ env: { JOBMON__NATS__URL: nats.url } });
+    stream = await openLogStream('tester', { config, log: SILENT }, false);
+    shipper = shipLogs({ queue, stream, log: SILENT });
+  });
+  afterAll(async () => {
+    await shipper?.close();
+    await stream?.close();
+    await database?.close();
+    await services?.stop('SIGKILL');
+    await nats?.remove();
+    await place?.remove();
+    if (folder !== undefined) rmSync(folder, { recursive: true, force: true });
+  });
+
+  /** How many records hold this text, and how many of them are different. */
+  const count = async (text: string): Promise<[stored: number, different: number]> => {
+    const [row] = await database.read<{ stored: number; different: number }>(
+      `SELECT COUNT(*) AS stored, COUNT(DISTINCT detail) AS different FROM log_record WHERE text = ?`,
+      [text],
+    );
+    return [row!.stored, row!.different];
+  };
+  const stored = (text: string, wanted: number): Promise<void> =>
+    until(`${wanted} records '${text}' are stored`, async () => (await count(text))[0] >= wanted, AGAIN_MS_MAX);
+
+  test('what a process logs is listed and followed over HTTP', async () => {
+    const heard: string[] = [];
+    const stop = new AbortController();
+    const follows = (async () => {
+      for await (const { records } of api.stream(followLogRecords, { service: 'tester' }, { signal: stop.signal })) {
+        heard.push(...records.map(({ text }) => text));
+      }
+    })().catch(() => undefined);
+    log.warn({ request_id: 'r-1', cause: 'a test' }, 'first');
+    await stored('first', 1);
+    // A follower hears what comes from its first look on; the first record may have been before.
+    await until('the follower hears', async () => {
+      log.warn('heard');
+      return heard.includes('heard');
+    });
+    expect(new Set(heard).size).toBeLessThanOrEqual(2);
+    stop.abort();
+    await follows;
+    const { records } = await api.send(listLogRecords, { text: 'first', service: 'tester' });
+    expect(records).toMatchObject([
+      { level: 'warn', instance: 't-1', request_id: 'r-1', text: 'first', detail: { cause: 'a test' } },
+    ]);
+  });
+
+  test('the warnings of the services themselves come too, with the process that gave them', async () => {
+    // Nobody answers for the state machine here: the api says so of each request that needs it.
+    const asked = await fetch(`${api.url}/api/v4/workflows/7/pause`, {
+      method: 'POST',
+      headers: { authorization: 'Bearer a-token-for-the-log-sink', 'content-type': 'application/json' },
+      body: '{"user":"ada"}',
+    });
+    expect(asked.status).toBe(503);
+    const request_id = asked.headers.get('x-request-id');
+    await until('the record is there', async () => {
+      const { records } = await api.send(listLogRecords, { service: 'api', level: 'warn' });
+      return records.some((record) => record.request_id === request_id && record.instance.startsWith('api-'));
+    });
+  });
+
+  test('a sink killed in the middle loses nothing that reached the stream, and nothing is stored twice', async () => {
+    for (let n = 0; n < 4_000; n += 1) log.warn({ n }, 'counted');
+    await until('some are stored', async () => (await count('counted'))[0] > 0);
+    await sink.end('SIGKILL');
+    for (let n = 4_000; n < 8_000; n += 1) log.warn({ n }, 'counted');
+    await until('all have reached the stream', () => queue.waiting === 0);
+    sink = await services.begin('log-sink').ready();
+    await stored('counted', 8_000);
+    expect(queue.counts.shed).toBe(0);
+    // A second sink takes a part of the work, and what is sent again changes nothing.
+    const other = await services.begin('log-sink').ready();
+    for (let n = 0; n < 2_000; n += 1) log.warn({ n }, 'shared');
+    await stored('shared', 2_000);
+    expect([await count('counted'), await count('shared')]).toEqual([
+      [8_000, 8_000],
+      [2_000, 2_000],
+    ]);
+    expect(await other.end()).toBe(0);
+  });
+
+  test('a record of a sender whose clock is wrong by years has its place by the time of the stream', async () => {
+    const strange = createLogger({
+      service: 'strange',
+      level: 'info',
+      destination: { write: () => undefined },
+      queue: {
+        offer: (line: string, level: number) => queue.offer(line.replace(/"time":"\d{4}/, '"time":"2001'), level),
+      } as LogQueue,
+    });
+    strange.warn('long ago');
+    await stored('long ago', 1);
+    const { records } = await api.send(listLogRecords, { text: 'long ago' });
+    expect(Math.abs(Date.parse(`${records[0]!.time.replace(' ', 'T')}Z`) - Date.now())).toBeLessThan(3_600_000);
+    expect(new Date(records[0]!.detail.said_at_ms as number).getUTCFullYear()).toBe(2001);
+  });
+
+  test('NATS that lost its whole store costs what was in it and no more: the stream is made again', async () => {
+    await nats.kill();
+    nats.forgetAll();
+    log.warn('said while NATS was away');
+    await nats.startAgain();
+    await stored('said while NATS was away', 1);
+    await until('the sink is ready again', async () => (await sink.readiness())?.status === 200);
+  });
+
+  test('NATS without JetStream: the sink says what to do and waits, senders go on and count what is shed', async () => {
+    const plain = await NatsProcess.start('jetstream: disabled');
+    try {
+      const waiting = services.begin('log-sink', { JOBMON__NATS__URL: plain.url });
+      await waiting.said(/has no JetStream or no stream jobmon-log in it: start nats-server with -js/);
+      const ready = await waiting.readiness();
+      expect(ready?.status).toBe(503);
+      expect(ready?.details.log_stream?.cause).toMatch(/start nats-server with -js/);
+
+      const small = new LogQueue({ lines_max: 10 });
+      const lines: string[] = [];
+      const talker = createLogger({
+        service: 'talker',
+        level: 'info',
+        destination: { write: (line) => void lines.push(line) },
+        queue: small,
+      });
+      const { config } = loadConfig({ env: { JOBMON__NATS__URL: plain.url } });
+      const nowhere = await openLogStream('talker', { config, log: SILENT }, false);
+      const ships = shipLogs({ queue: small, stream: nowhere, log: SILENT });
+      const began = performance.now();
+      for (let n = 0; n < 10_000; n += 1) talker.warn({ n }, 'into the void');
+      const took_ms = performance.now() - began;
+      expect([lines.length, small.counts.taken + small.counts.shed]).toEqual([10_000, 10_000]);
+      expect(small.counts.shed).toBeGreaterThan(9_000);
+      expect(took_ms).toBeLessThan(2_000);
+      await ships.close();
+      await nowhere.close();
+      expect(await waiting.end()).toBe(0);
+    } finally {
+      await plain.remove();
+    }
+  });
+
+  test('a sink that is told to stop stores what it has and ends', async () => {
+    for (let n = 0; n < 500; n += 1) log.warn({ n }, 'at the end');
+    await until('all have reached the stream', () => queue.waiting === 0);
+    expect(await sink.end()).toBe(0);
+    sink = await services.begin('log-sink').ready();
+    await stored('at the end', 500);
+    expect(await count('at the end')).toEqual([500, 500]);
+  });
+});
