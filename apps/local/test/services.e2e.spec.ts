@@ -208,6 +208,26 @@ describeOnMariadb(`the services apart${kind === undefined ? `: ${MARIADB_URL_VAR
     await Promise.all(services.processes.filter((one) => !one.hasEnded).map((one) => one.ready()));
   }, 300_000);
 
+  it('live on while the database is away, say so once, and are ready when it is back', async () => {
+    const all = services.processes.filter((one) => !one.hasEnded);
+    await wire.cut();
+    const away = async (one: ServiceProcess): Promise<string | undefined> => (await one.readiness())?.details.database?.cause;
+    try {
+      await until('all say that it is away', async () =>
+        (await Promise.all(all.map(away))).every((cause) => cause !== undefined && /the database is away/.test(cause)),
+      );
+    } finally {
+      await wire.mend();
+    }
+    await Promise.all(all.map((one) => one.ready()));
+    expect(all.map((one) => one.hasEnded)).toEqual(all.map(() => false));
+    for (const { instance, lines } of all) {
+      const told = lines.flatMap(({ part, message }) => (part === 'database' && /^not ready/.test(message) ? [message] : []));
+      expect([instance, told]).toEqual([instance, [...new Set(told)]]);
+      expect(told.length).toBeGreaterThan(0);
+    }
+  }, 120_000);
+
   describe('SIGTERM under load', () => {
     const CALLS = 300;
     const CALLERS = 15;
@@ -272,13 +292,17 @@ describeOnMariadb(`the services apart${kind === undefined ? `: ${MARIADB_URL_VAR
       expect(await statuses(made)).toBe(`${CALLS} D`);
     }, 120_000);
 
-    it('of all that are left ends each in order', async () => {
+    it('of all that are left ends each in order, also when neither database nor bus is there', async () => {
       await agent.end('SIGKILL');
       const left = services.processes.filter((one) => !one.hasEnded);
       expect(left.length).toBeGreaterThan(7);
       const metrics = services.alive('state-machine')[0]!;
       expect(await metrics.metric('jobmon_transitions_total', { to: 'D' })).toBeGreaterThan(0);
-      expect(await Promise.all(left.map(stop))).toEqual(left.map(() => [0, true]));
+      const [some, others] = [left.filter((_, index) => index % 2 === 0), left.filter((_, index) => index % 2 === 1)];
+      expect(await Promise.all(some.map(stop))).toEqual(some.map(() => [0, true]));
+      await Promise.all([wire.cut(), nats.kill()]);
+      expect(await Promise.all(others.map(stop))).toEqual(others.map(() => [0, true]));
+      await Promise.all([wire.mend(), nats.startAgain()]);
       for (const { instance, lines } of left) {
         const defects = lines.filter(({ level }) => level === 'fatal' || level === 'none').map(({ message }) => message);
         expect([instance, defects]).toEqual([instance, []]);

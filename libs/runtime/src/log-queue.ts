@@ -87,10 +87,13 @@ export class LogQueue {
   async filled(signal: AbortSignal): Promise<void> {
     if (this.waiting > 0 || signal.aborted) return;
     await new Promise<void>((resolve) => {
-      this.wake = resolve;
-      signal.addEventListener('abort', this.wake as () => void, { once: true });
+      const wake = (): void => {
+        signal.removeEventListener('abort', wake);
+        this.wake = undefined;
+        resolve();
+      };
+      this.wake = wake;
+      signal.addEventListener('abort', wake);
     });
-    signal.removeEventListener('abort', this.wake as () => void);
-    this.wake = undefined;
   }
 }

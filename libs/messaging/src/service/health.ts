@@ -17,38 +17,46 @@ import {
 /** Resolves when all is well, else throws an error whose message says what is not. */
 export type Check = () => Promise<void>;
 
-/** A question to another part that has no answer by then counts as failed. */
+/** A question to another part that has no answer by then counts as failed; asking goes on until it has one. */
 const CHECK_MS_MAX = 3_000;
 /** The median turn of the event loop must not take longer: beyond it, callers time out before they are heard. */
 const LAG_MS_MAX = 500;
 
+/** One check, and what it said last. */
+interface Standing {
+  readonly check: Check;
+  asking: Promise<void> | null;
+  /** Undefined before the first answer. */
+  failure: string | null | undefined;
+}
+
 /** The checks of a process, asked by whoever wants to know. A change is told in the log once, not at each look. */
 export class Health {
-  private readonly checks = new Map<string, Check>();
-  private readonly failures = new Map<string, string | null>();
+  private readonly standings = new Map<string, Standing>();
   private readonly delays = monitorEventLoopDelay({ resolution: 20 });
-  private asking: Promise<ReadonlyMap<string, string | null>> | null = null;
 
   constructor(
     private readonly log: Logger,
     checks: Readonly<Record<string, Check>>,
   ) {
-    for (const [name, check] of Object.entries(checks)) this.checks.set(name, check);
-    this.checks.set('event_loop', async () => this.requireTurns());
+    const all: Readonly<Record<string, Check>> = { ...checks, event_loop: async () => this.requireTurns() };
+    for (const [name, check] of Object.entries(all)) this.standings.set(name, { check, asking: null, failure: undefined });
     this.delays.enable();
   }
 
-  /** Names of the checks in their order. */
-  get names(): readonly string[] {
-    return [...this.checks.keys()];
-  }
-
-  /** For each name null, or the sentence that says what is wrong. Whoever asks while an answer is under way is given that one. */
-  ask(): Promise<ReadonlyMap<string, string | null>> {
-    this.asking ??= this.askAll().finally(() => {
-      this.asking = null;
+  /**
+   * For each name null, or the sentence that says what is wrong. Whoever asks while a check is under way is given its answer; one that takes
+   * too long is told by what it said last, if that was a failure.
+   */
+  async ask(): Promise<ReadonlyMap<string, string | null>> {
+    const answers = [...this.standings].map(async ([name, standing]): Promise<[string, string | null]> => {
+      standing.asking ??= this.settle(name, standing).finally(() => {
+        standing.asking = null;
+      });
+      if (await within(standing.asking)) return [name, standing.failure ?? null];
+      return [name, standing.failure ?? `no answer within ${CHECK_MS_MAX / 1000} s`];
     });
-    return this.asking;
+    return new Map(await Promise.all(answers));
   }
 
   /** Ends the measuring of the event loop. */
@@ -56,14 +64,11 @@ export class Health {
     this.delays.disable();
   }
 
-  private async askAll(): Promise<ReadonlyMap<string, string | null>> {
-    await Promise.all([...this.checks].map(async ([name, check]) => this.note(name, await failureOf(check))));
-    return new Map(this.names.map((name) => [name, this.failures.get(name) ?? null]));
-  }
-
-  private note(name: string, failure: string | null): void {
-    const former = this.failures.get(name);
-    this.failures.set(name, failure);
+  /** Asks one check, however long it takes, and tells what has changed. */
+  private async settle(name: string, standing: Standing): Promise<void> {
+    const failure = await failureOf(standing.check);
+    const former = standing.failure;
+    standing.failure = failure;
     metrics.need_up.set({ need: name }, failure === null ? 1 : 0);
     if (failure === former || (former === undefined && failure === null)) return;
     if (failure === null) this.log.info({ part: name }, 'ready again');
@@ -79,15 +84,22 @@ export class Health {
 }
 
 async function failureOf(check: Check): Promise<string | null> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`no answer within ${CHECK_MS_MAX / 1000} s`)), CHECK_MS_MAX);
-  });
   try {
-    await Promise.race([check(), late]);
+    await check();
     return null;
   } catch (thrown) {
     return hidePasswords(thrown instanceof Error ? thrown.message : String(thrown));
+  }
+}
+
+/** Whether a check has its answer in time. */
+async function within(asking: Promise<void>): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<false>((resolve) => {
+    timer = setTimeout(() => resolve(false), CHECK_MS_MAX);
+  });
+  try {
+    return await Promise.race([asking.then(() => true), late]);
   } finally {
     clearTimeout(timer);
   }
