@@ -5,4 +5,5 @@ export * from './log-shipper';
 export * from './log-stream';
 export * from './messenger';
 export * from './open-nats';
+export * from './rights';
 export * from './sender';

@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import { JobmonError } from '@jobmon/contracts';
 import { hidePasswords, metrics, type Config, type Logger } from '@jobmon/runtime';
 import { connect, credsAuthenticator, Events, type ConnectionOptions, type NatsConnection } from 'nats';
+import { inboxOf } from './rights';
 
 /** The section `nats` of the settings. */
 export type NatsSettings = Config['nats'];
@@ -48,6 +49,8 @@ function optionsOf(name: string, settings: NatsSettings): ConnectionOptions {
   };
   return {
     name,
+    // Of the account, so that rights can keep others from hearing its answers.
+    inboxPrefix: inboxOf(account.user === '' ? name : account.user),
     servers: servers.map((server) => new URL(server).host),
     ...(credentials_file === undefined ? {} : { authenticator: credsAuthenticator(readSecret(credentials_file)) }),
     ...(account.user === '' ? {} : account),

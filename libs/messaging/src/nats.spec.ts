@@ -1,12 +1,12 @@
 /** NATS as the bus: what every transport does, and what only a bus between processes can meet. The spec has servers of its own. */
 import { execFileSync } from 'node:child_process';
 import path from 'node:path';
-import { event, JobmonError, operation, subjectOf } from '@jobmon/contracts';
-import { createLogger, loadConfig, type Logger } from '@jobmon/runtime';
+import { event, operation, subjectOf, type JobmonError } from '@jobmon/contracts';
+import { createLogger, loadConfig, metrics, type Logger } from '@jobmon/runtime';
 import { describeWithNats, NatsProcess, TcpProxy, until } from '@jobmon/testkit';
 import { connect } from 'nats';
 import { z } from 'zod';
-import { send, type Messenger } from './messenger';
+import { send } from './messenger';
 import { messengerConformance } from './messenger.conformance';
 import { natsMessenger, type NatsMessenger } from './nats';
 
@@ -51,25 +51,14 @@ describeWithNats('NATS', () => {
   });
   afterAll(() => nats.remove());
 
-  /** Members that send only when the server knows what all of them answer and listen to. */
-  function settled(members: readonly NatsMessenger[]): Messenger[] {
-    const all = async (): Promise<void> => void (await Promise.all(members.map((member) => member.settle())));
-    let told = Promise.resolve();
-    return members.map((member) => ({
-      counts: member.counts,
-      request: async (...asked) => all().then(() => member.request(...asked)),
-      handle: (operation, handler) => member.handle(operation, handler),
-      publish: (happening, payload) => void (told = told.then(all).then(() => member.publish(happening, payload))),
-      subscribe: (happening, listener) => member.subscribe(happening, listener),
-      drain: () => member.drain(),
-    }));
-  }
-
   messengerConformance('NATS', {
     members_max: 3,
     open: async (count, to) => {
       const joining = { ...settings({ url: nats.url }), name: 'test', log: to };
-      return settled(await Promise.all(Array.from({ length: count }, () => natsMessenger(joining))));
+      return Promise.all(Array.from({ length: count }, () => natsMessenger(joining)));
+    },
+    settle: async (members) => {
+      for (const member of members) await (member as NatsMessenger).flush();
     },
   });
 
@@ -146,6 +135,9 @@ describeWithNats('NATS', () => {
     echoes(answerer);
     await send(answerer, echo, { value: 'there' });
     const stranger = await connect({ servers: nats.url });
+    const counted = async (): Promise<number> =>
+      (await metrics.message_refusals.get()).values.reduce((sum, { value }) => sum + value, 0);
+    const before = await counted();
     for (const garbage of ['', 'no JSON', '[]', '{"requests":7}', '{"requests":[]}', '\u{0}\u{ff}']) {
       const { data } = await stranger.request(subjectOf(echo), Buffer.from(garbage, 'latin1'), { timeout: 10_000 });
       expect(JSON.parse(Buffer.from(data).toString())).toMatchObject({ error: { code: 'MALFORMED' } });
@@ -154,6 +146,7 @@ describeWithNats('NATS', () => {
     const unknown = await refusalOf(stranger.request('jobmon.v2.state-machine.nats.echo', '', { timeout: 10_000 }));
     expect(unknown.code).toBe('503');
     await stranger.close();
+    expect(await counted()).toBeGreaterThanOrEqual(before + 6);
     expect(await send(answerer, echo, { value: 'alive' })).toEqual({ value: 'alive' });
   });
 

@@ -93,10 +93,6 @@ class Nats implements NatsMessenger {
     return this.connection.flush();
   }
 
-  async settle(): Promise<void> {
-    await Promise.race([this.connection.flush(), this.lost.promise]).catch(() => undefined);
-  }
-
   async request<O extends Operation>(
     operation: O,
     requests: RequestOf<O>[],
