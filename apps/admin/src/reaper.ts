@@ -41,10 +41,9 @@ async function once({ dryRun = false, db, output }: OnceFlags): Promise<void> {
     // Loaded when it is wanted: it brings Nest with it.
     const { look, reap } = await import('@jobmon/reaper');
     const looks = await look({ database, config });
-    const attempts = dryRun ? null : await carryOut(database, config, reap);
-    if (output === 'json')
-      process.stdout.write(`${JSON.stringify({ dry_run: dryRun, attempts_ended: attempts, rules: looks })}\n`);
-    else process.stdout.write(textOf(looks, attempts));
+    const done = dryRun ? null : await carryOut(database, config, { look, reap });
+    if (output === 'json') process.stdout.write(`${JSON.stringify({ dry_run: dryRun, ...done, rules: looks })}\n`);
+    else process.stdout.write(textOf(looks, done));
   } finally {
     await database.close();
   }
@@ -52,25 +51,37 @@ async function once({ dryRun = false, db, output }: OnceFlags): Promise<void> {
 
 type Config = ReturnType<typeof loadConfig>['config'];
 
-async function carryOut(database: Database, config: Config, reap: (typeof import('@jobmon/reaper'))['reap']): Promise<number> {
-  // What can't be ended is told on standard error, as the reaper's own log tells it.
-  const log = createLogger({ service: 'jobmon-server', level: config.log.level });
+/** What a pass came to. */
+interface Done {
+  readonly attempts_ended: number;
+  /** What is past its deadline still: it is spared, or waits for something, or could not be ended. */
+  readonly left: number;
+}
+
+async function carryOut(
+  database: Database,
+  config: Config,
+  { look, reap }: Pick<typeof import('@jobmon/reaper'), 'look' | 'reap'>,
+): Promise<Done> {
+  const log = createLogger({ service: 'jobmon-server', level: 'silent' });
   const messenger = await openNatsMessenger({ log, name: 'jobmon-server', ...config.nats });
   try {
     const { lease_seconds } = config.agent;
     const served_seconds = await servedSeconds(database, 'api');
-    return await reap({ config, log, messenger, database }, { served_seconds, lease_seconds, withRare: true });
+    const attempts_ended = await reap({ config, log, messenger, database }, { served_seconds, lease_seconds, withRare: true });
+    const left = (await look({ database, config })).reduce((sum, { found }) => sum + found.length, 0);
+    return { attempts_ended, left };
   } finally {
     await messenger.drain();
   }
 }
 
-function textOf(looks: readonly Look[], attempts: number | null): string {
+function textOf(looks: readonly Look[], done: Done | null): string {
   const lines = looks.flatMap(({ rule, spared, found }) => [
     ...(found.length > 0 && spared !== null ? [`${rule}: none is ended, since ${spared}`] : []),
     ...found.map(({ of, id, why }) => `${spared === null ? '' : '  '}${of} ${id}: ${why}`),
   ]);
   if (lines.length === 0) lines.push('Nothing is past its deadline.');
-  if (attempts !== null) lines.push(`Done; attempts that were ended: ${attempts}.`);
+  if (done !== null) lines.push(`Done: attempts ended ${done.attempts_ended}, past a deadline still ${done.left}.`);
   return `${lines.join('\n')}\n`;
 }
