@@ -20,6 +20,7 @@ import {
   submitWorkflowRun,
 } from '@jobmon/contracts';
 import { Inject, Injectable, Module, type DynamicModule, type OnApplicationShutdown, type OnModuleInit } from '@nestjs/common';
+import { tellEnds } from './attempt-end';
 import { ClientRuns } from './client-run';
 import { Operator } from './operator';
 import { StateMachine, type StateMachineContext } from './state-machine';
@@ -31,7 +32,8 @@ const CONTEXT = Symbol('state machine context');
 
 /** Answers the state machine's operations on the messenger of the context from the start of the application to its end. */
 export function stateMachineModule(context: StateMachineContext): DynamicModule {
-  return { module: StateMachineModule, providers: [{ provide: CONTEXT, useValue: context }, Handlers] };
+  const heard = { ...context, database: tellEnds(context.database, context.log) };
+  return { module: StateMachineModule, providers: [{ provide: CONTEXT, useValue: heard }, Handlers] };
 }
 
 @Injectable()

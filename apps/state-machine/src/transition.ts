@@ -23,6 +23,7 @@ import {
 } from '@jobmon/contracts';
 import { idList, lockRows, updateRows, type Dialect, type Procedure, type SqlValue, type Statement } from '@jobmon/entities';
 import { metrics } from '@jobmon/runtime';
+import { endsOf } from './attempt-end';
 import { insertErrors, insertHistory, TaskStatusCounts, type ErrorRow, type HistoryRow } from './record';
 
 /** A guarded write matched fewer rows than were locked for it. Never happens unless the code is wrong. */
@@ -261,7 +262,10 @@ export class Transition {
       yield* guarded(`task ${pair}`, group.length, updateTasks(this.dialect, group));
       for (const task of group) counts.move(task, task.status_found, task.status);
     }
-    if (this.history.length > 0) yield insertHistory(this.dialect, this.history);
+    if (this.history.length > 0) {
+      const ends = endsOf(this.history, this.errors, this.instances);
+      yield Object.assign(insertHistory(this.dialect, this.history), { ends });
+    }
     if (this.errors.length > 0) yield insertErrors(this.dialect, this.errors);
     const countStatement = counts.write(this.dialect, this.writer);
     if (countStatement !== null) yield countStatement;
