@@ -8,7 +8,9 @@ describeOnDatabases('jobmon-server token', (database) => {
     expect([made.code, made.out]).toEqual([0, expect.stringMatching(/^jobmon_[\w-]{43}\n$/)]);
     const [, id = ''] = /^Token (\d+) of ada \(admin\), valid until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC\./.exec(made.err) ?? [];
     const read = (): Promise<Record<string, unknown>[]> =>
-      database().read('SELECT name, user, role, created_by, revoked_by FROM api_token WHERE hash = ?', [hashOfToken(made.out.trim())]);
+      database().read('SELECT name, user, role, created_by, revoked_by FROM api_token WHERE hash = ?', [
+        hashOfToken(made.out.trim()),
+      ]);
     const row = { name: 'first login', user: 'ada', role: 'admin', created_by: 'jobmon-server' };
     expect(await read()).toEqual([{ ...row, revoked_by: null }]);
     expect((await typed('token', 'revoke', id, '--db', database().url)).code).toBe(0);
