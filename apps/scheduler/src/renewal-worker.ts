@@ -14,19 +14,18 @@ async function keepLeases({ terms, nats, log: settings }: RenewalThreadData): Pr
     instance: terms.scheduler_instance,
   });
   const stopping = new AbortController();
-  let loop: RenewalLoop | undefined;
-  let messenger: Messenger | undefined;
+  const begun: { messenger?: Messenger; loop?: RenewalLoop } = {};
   let hasReported = false;
   parentPort?.on('message', (message: RenewalThreadMessage) => {
     if (message === 'report') {
       hasReported = true;
-      loop?.report();
+      begun.loop?.report();
       return;
     }
     stopping.abort();
     void (async () => {
-      await loop?.stop();
-      await messenger?.drain();
+      await begun.loop?.stop();
+      await begun.messenger?.drain();
       parentPort?.close();
     })();
   });
@@ -37,13 +36,13 @@ async function keepLeases({ terms, nats, log: settings }: RenewalThreadData): Pr
     close: (opened) => opened.drain(),
   };
   try {
-    messenger = await waitFor(bus, { log, signal: stopping.signal });
+    begun.messenger = await waitFor(bus, { log, signal: stopping.signal });
   } catch (error) {
     if (stopping.signal.aborted) return;
     throw error;
   }
-  loop = new RenewalLoop({ log, messenger }, terms);
-  if (hasReported) loop.report();
+  begun.loop = new RenewalLoop({ log, messenger: begun.messenger }, terms);
+  if (hasReported) begun.loop.report();
 }
 
 void keepLeases(workerData as RenewalThreadData);
