@@ -7,7 +7,7 @@ import type { Procedure, SqlValue } from '@jobmon/entities';
 import { describeOnDatabases, insertWorkflow, type InsertedWorkflow, type WorkflowToInsert } from '@jobmon/testkit';
 import { interposed } from '../test/interposed';
 import { countTasks, errorsOf, execute, expectTruth, historyOf, standing, startMachine } from '../test/started-machine';
-import { batchAt } from './array';
+import { BATCH_SQL, batchAt } from './array';
 import { ClientRuns } from './client-run';
 import type { StateMachineContext } from './state-machine';
 import { SILENCES, silentInstances, triage } from './triage';
@@ -238,10 +238,7 @@ describeOnDatabases('client runs', (database) => {
       await started().transitionToLaunched({ array_id: made.array_id, batch_number: 1, next_report_increment: 279 });
       expect(database().counts.rows_read - counted).toBeLessThan(20 * 6);
       if (database().dialect.name !== 'mariadb') return;
-      const [plan] = await database().read<{ key: string }>(
-        "EXPLAIN SELECT id FROM task_instance WHERE array_id = ? AND array_batch_num = ? AND status = 'I' ORDER BY id",
-        [made.array_id, 1],
-      );
+      const [plan] = await database().read<{ key: string }>(`EXPLAIN ${BATCH_SQL}`, [made.array_id, 1, 'I']);
       expect(plan?.key).toBe('uc_task_instance_array_batch_step');
     });
 
