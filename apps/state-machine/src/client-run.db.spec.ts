@@ -228,9 +228,11 @@ describeOnDatabases('client runs', (database) => {
   describe('E3 and E4', () => {
     test('E3 race 1: the batch is found by its place, and only its rows are looked at', async () => {
       const made = await client({ tasks: 1_000, task_status: 'I', instance_status: 'I' });
-      await set('UPDATE task_instance SET array_batch_num = 2 WHERE workflow_run_id = ? AND array_step_id >= 20', [
-        made.workflow_run_id,
-      ]);
+      // Fifty batches of twenty.
+      await set(
+        'UPDATE task_instance SET array_batch_num = 1 + (array_step_id - array_step_id % 20) / 20 WHERE workflow_run_id = ?',
+        [made.workflow_run_id],
+      );
       expect(await batchAt(database(), made.array_id, 1, 'I')).toEqual(
         [...made.task_instance_ids].sort((a, b) => a - b).slice(0, 20),
       );
@@ -238,7 +240,8 @@ describeOnDatabases('client runs', (database) => {
       await started().transitionToLaunched({ array_id: made.array_id, batch_number: 1, next_report_increment: 279 });
       expect(database().counts.rows_read - counted).toBeLessThan(20 * 6);
       if (database().dialect.name !== 'mariadb') return;
-      const [plan] = await database().read<{ key: string }>(`EXPLAIN ${BATCH_SQL}`, [made.array_id, 1, 'I']);
+      // Not of batch 1: for a while the index keeps the places there that were given up, and they are counted in.
+      const [plan] = await database().read<{ key: string }>(`EXPLAIN ${BATCH_SQL}`, [made.array_id, 7, 'I']);
       expect(plan?.key).toBe('uc_task_instance_array_batch_step');
     });
 
