@@ -14,7 +14,7 @@ import { printOne, type Fields } from './print';
 import { printPlan } from './run-plan';
 import { ask, connect } from './server';
 import { settings, tell } from './settings';
-import { printEnd, watchWorkflow } from './watch';
+import { watchAndPrint } from './watch';
 
 interface Flags {
   detach?: true;
@@ -108,7 +108,9 @@ async function start(file: WorkflowFile, flags: Flags): Promise<void> {
     const { workflow_id, status } = await ask(getWorkflow, { workflow_id: standing.workflow_id });
     if (flags.resume && status === 'D') {
       // There is nothing left to do, which is what was asked for.
-      return flags.detach ? printStarted(workflow_id, null) : printEnd(await watchWorkflow(workflow_id));
+      if (flags.detach) printStarted(workflow_id, null);
+      else await watchAndPrint(workflow_id);
+      return;
     }
     if (!standing.is_refused_as_known) throw error;
     throw status === 'D' ? alreadyDone(workflow_id) : notAsked(workflow_id, status === 'R');
@@ -117,9 +119,8 @@ async function start(file: WorkflowFile, flags: Flags): Promise<void> {
   if (flags.detach) return printStarted(workflowId, workflowRunId);
   tell(`Workflow ${workflowId} of ${file.taskCount} tasks is the server's now. Ctrl-C leaves the watching, not the workflow.`);
   try {
-    const end = await watchWorkflow(workflowId);
-    printEnd(end);
-    if (end.workflow.status !== 'D') tell(nextSteps(workflowId, file));
+    const { workflow: ended } = await watchAndPrint(workflowId);
+    if (ended.status !== 'D') tell(nextSteps(workflowId, file));
   } catch (error) {
     throw error instanceof Interrupted ? left(workflowId) : error;
   }

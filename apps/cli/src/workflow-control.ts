@@ -1,8 +1,8 @@
 /** `jobmon workflow pause|drain|cancel|resume|retry|reset|limit|priority`: the verbs. Each is done on the server and kept in its history. */
-import { createInterface } from 'node:readline/promises';
 import {
   cancelWorkflow,
   drainWorkflow,
+  getTask,
   getWorkflow,
   JobmonError,
   listTasks,
@@ -17,13 +17,16 @@ import {
   startOverWorkflow,
   VERSION,
   type ControlReply,
+  type ReplyOf,
   type ResourceChange,
   type ResumeMode,
   type TaskStatus,
+  type TaskView,
   type WorkflowDetails,
 } from '@jobmon/contracts';
 import { loginName, requestedResources, taskCounts, workflowStatusLabel } from '@jobmon/client';
 import { InvalidArgumentError, type Command } from 'commander';
+import { confirm } from './confirm';
 import { WrongUsage } from './failure';
 import { printList, printOne, type Fields } from './print';
 import { standingOf } from './progress';
@@ -31,7 +34,7 @@ import { ask, gather, parseId, parseIds, parseTexts } from './server';
 import { settings } from './settings';
 import { parseTaskStatuses, printTasks, TASK_STATUS_WORDS, TASKS_PAGE_MAX } from './task';
 import { oneLine } from './text';
-import { printEnd, watchWorkflow } from './watch';
+import { watchAndPrint } from './watch';
 import { limitOf, runLabel } from './workflow-record';
 
 /** What every verb takes. */
@@ -163,7 +166,7 @@ async function cancel(workflow_id: number, flags: Careful): Promise<void> {
   const details = await ask(getWorkflow, { workflow_id });
   const { running, scheduled } = taskCounts(details.tasks);
   if (flags.dryRun) return printPlan(details, 'cancel', running + scheduled, `${running} running commands would be killed`);
-  await confirm(flags, `Cancel ${nameOf(details)} and kill its ${running} running commands?`);
+  if (!flags.yes) await confirm(`Cancel ${nameOf(details)} and kill its ${running} running commands?`);
   const reply = await ask(cancelWorkflow, { workflow_id, ...who(flags) });
   printDone('cancel', reply, reply.is_pending ? 'cancelled; what runs is being killed' : 'cancelled, nothing of it runs');
 }
@@ -174,7 +177,7 @@ async function reset(workflow_id: number, flags: Careful & { keepDone?: true }):
   const tasks = flags.keepDone ? counts.total - counts.done : counts.total;
   const lost = flags.keepDone ? '' : `, ${counts.done} of them done`;
   if (flags.dryRun) return printPlan(details, 'reset', tasks, `${tasks} tasks would go back to their beginning${lost}`);
-  await confirm(flags, `Set ${tasks} tasks of ${nameOf(details)} back to their beginning${lost}?`);
+  if (!flags.yes) await confirm(`Set ${tasks} tasks of ${nameOf(details)} back to their beginning${lost}?`);
   const reply = await ask(startOverWorkflow, { workflow_id, keep_done: flags.keepDone === true, ...who(flags) });
   printDone(
     'reset',
@@ -263,25 +266,10 @@ async function retry(workflow_id: number, flags: RetryFlags): Promise<void> {
   if (task !== undefined && (template !== undefined || status !== undefined)) {
     throw new WrongUsage('--task names the tasks; --template and --status choose them: give one or the other');
   }
-  const isChosen = template !== undefined || status !== undefined;
-  const isListed = isChosen || (flags.dryRun === true && task === undefined);
-  const chosen = isListed
-    ? await gather(Infinity, TASKS_PAGE_MAX, async (after: number | undefined, count) => {
-        const request = {
-          workflow_id,
-          after: after ?? 0,
-          limit: count,
-          status: status ?? ['F' as const],
-          task_template: template,
-        };
-        const { tasks, next } = await ask(listTasks, request);
-        return { rows: tasks, next };
-      })
-    : undefined;
-  if (flags.dryRun && chosen !== undefined) return printTasks(chosen.rows);
   if (flags.dryRun)
-    return printPlan(await ask(getWorkflow, { workflow_id }), 'retry', task!.length, `task ${task!.join(', ')} would run again`);
-  const ids = task ?? chosen?.rows.map(({ task_id }) => task_id);
+    return printTasks(task === undefined ? await tasksLike(workflow_id, flags) : await tasksOf(workflow_id, task));
+  const isChosen = template !== undefined || status !== undefined;
+  const ids = task ?? (isChosen ? (await tasksLike(workflow_id, flags)).map(({ task_id }) => task_id) : undefined);
   if (ids?.length === 0) throw new JobmonError('NOT_FOUND', `workflow ${workflow_id} has no such task`);
   const folder = flags.workingDirectory === undefined ? {} : { working_directory: flags.workingDirectory };
   const request = {
@@ -300,10 +288,30 @@ async function retry(workflow_id: number, flags: RetryFlags): Promise<void> {
   await printAndWatch('retry', reply!, `${count} run${reply!.tasks === 1 ? 's' : ''} again`, flags.watch);
 }
 
+/** Those of a template, in chosen statuses or failed. */
+async function tasksLike(workflow_id: number, { template, status = ['F'] }: RetryFlags): Promise<TaskView[]> {
+  const { rows } = await gather<TaskView, number>(Infinity, TASKS_PAGE_MAX, async (after = 0, count) => {
+    const { tasks, next } = await ask(listTasks, { workflow_id, after, limit: count, status, task_template: template });
+    return { rows: tasks, next };
+  });
+  return rows;
+}
+
+/** Refused as the retry itself would be. */
+async function tasksOf(workflow_id: number, ids: readonly number[]): Promise<TaskView[]> {
+  const found: ReplyOf<typeof getTask>[] = [];
+  for (const task_id of ids) found.push(await ask(getTask, { task_id }));
+  const strangers = found.filter((reply) => reply.workflow_id !== workflow_id).map(({ task }) => task.task_id);
+  if (strangers.length > 0) {
+    throw new JobmonError('MALFORMED', `all tasks must be of workflow ${workflow_id}, but tasks ${strangers.join(', ')} are not`);
+  }
+  return found.map(({ task }) => task);
+}
+
 async function printAndWatch(verb: string, reply: ControlReply, sentence: string, isWatched: true | undefined): Promise<void> {
   if (!isWatched) return printDone(verb, reply, sentence);
   if (settings.output === 'table') printDone(verb, reply, sentence);
-  printEnd(await watchWorkflow(reply.workflow_id, reply.is_pending ? { after_run: reply.workflow_run_id } : {}));
+  await watchAndPrint(reply.workflow_id, reply.is_pending ? { after_run: reply.workflow_run_id } : {});
 }
 
 async function limit(workflow_id: number, flags: Flags & { workflow?: number | null; template?: string[] }): Promise<void> {
@@ -360,20 +368,6 @@ function printPlan(details: WorkflowDetails, verb: string, tasks: number, senten
     Object.fromEntries(Object.keys(plan).map((name) => [name, (row: typeof plan) => row[name as keyof typeof plan]])),
     () => process.stdout.write(`${nameOf(details)}: ${sentence}\n`),
   );
-}
-
-/** Asks on a terminal; elsewhere `--yes` has to be given. */
-async function confirm({ yes }: Careful, question: string): Promise<void> {
-  if (yes) return;
-  if (!process.stdin.isTTY || !process.stderr.isTTY)
-    throw new WrongUsage('nobody can be asked here: give --yes to do it, or --dry-run');
-  const reader = createInterface({ input: process.stdin, output: process.stderr });
-  try {
-    const answer = await reader.question(`${question} [y/N] `);
-    if (!/^y(es)?$/i.test(answer.trim())) throw new Error('nothing was done');
-  } finally {
-    reader.close();
-  }
 }
 
 /** What an event tells besides verb and reason, in a few words. */

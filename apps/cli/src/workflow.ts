@@ -22,9 +22,9 @@ import { InvalidArgumentError, type Command } from 'commander';
 import { printFields, printList, printRecord, printTable, recordOf, type Column, type Fields } from './print';
 import { gistOf, standingOf } from './progress';
 import { ask, gather, parseCount, parseId, parseSeconds, parseTexts, parseWords } from './server';
-import { isForPrograms, settings, tell } from './settings';
+import { isForPrograms, tell } from './settings';
 import { oneLine } from './text';
-import { exitOf, printEnd, watchWorkflow } from './watch';
+import { exitOf, watchAndPrint, watchWorkflow } from './watch';
 import { addControlCommands, detailText } from './workflow-control';
 import {
   ERROR_FIELDS,
@@ -304,19 +304,7 @@ async function status(ids: number[], { user, limit }: { user?: string[]; limit: 
 async function watch(workflow_id: number, { timeout }: { timeout?: number }): Promise<void> {
   // An unknown id and a server that is away are told at once.
   await ask(getWorkflow, { workflow_id });
-  const limit = timeout === undefined ? {} : { timeout };
-  if (settings.output !== 'jsonl') return printEnd(await watchWorkflow(workflow_id, limit));
-  const { workflow } = await watchWorkflow(workflow_id, { ...limit, onLook: printLook });
-  process.exitCode = exitOf(workflow);
-}
-
-function printLook({ workflow, progress, rate, is_final }: Parameters<typeof printEnd>[0]): void {
-  printRecord({
-    ...recordOf(workflow, WORKFLOW_FIELDS),
-    retries: progress?.retries ?? 0,
-    tasks_per_minute: rate === null ? null : Math.round(rate * 10) / 10,
-    is_final,
-  });
+  await watchAndPrint(workflow_id, timeout === undefined ? {} : { timeout });
 }
 
 async function wait(workflow_id: number, { timeout }: { timeout?: number }): Promise<void> {
@@ -360,7 +348,7 @@ const ERROR_COLUMNS: Column<WorkflowError>[] = [
   { title: 'TASK', of: (row) => row.task_id, align: 'right' },
   { title: 'EXIT', of: (row) => row.exit_code, align: 'right' },
   { title: 'NAME', of: (row) => row.task_name, isFlexible: true },
-  { title: 'ERROR', of: (row) => gistOf(row.description, row.stderr_tail), isFlexible: true },
+  { title: 'ERROR', of: (row) => gistOf(row.description, row.stderr_tail) || '-', isBelow: true },
 ];
 
 const GROUP_COLUMNS: Column<WorkflowErrorGroup>[] = [
@@ -368,7 +356,7 @@ const GROUP_COLUMNS: Column<WorkflowErrorGroup>[] = [
   { title: 'TASKS', of: (row) => row.tasks, align: 'right' },
   { title: 'NEWEST', of: (row) => row.last_error_time },
   { title: 'TASK', of: (row) => row.sample_task_id, align: 'right' },
-  { title: 'ERROR', of: (row) => gistOf(row.sample_error, row.sample_stderr_tail), isFlexible: true },
+  { title: 'ERROR', of: (row) => gistOf(row.sample_error, row.sample_stderr_tail) || '-', isBelow: true },
 ];
 
 async function history(workflow_id: number, { limit }: { limit: number }): Promise<void> {
