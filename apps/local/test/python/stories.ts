@@ -175,9 +175,12 @@ const takenOverHot: Story = {
     const tasks = ['--tier', 'slow:held', '--tier', 'last'];
     const first = scene.flow([...args, ...tasks], SHORT_LIFE);
     await begun(scene, 'slow');
+    // The client asks for the end of its attempts once a second. What it asks for last is to reach a run that has ended.
+    const release = scene.recorder.hold('E57', 1);
     const second = scene.flow([...args, '--resume', 'hot', ...tasks]);
     await until('the first run is told', () => scene.recorder.of('E57').length > 0, PATIENCE_MS);
     await reaped(scene, (await workflowOf(scene, 'taken_over_hot'))!, 'T');
+    release();
     await until('the second run runs', () => hasSecondRun(scene), PATIENCE_MS);
     mend(scene);
     const result = await flowOf(second);
