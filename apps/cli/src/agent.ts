@@ -1,17 +1,10 @@
 /** `jobmon agent`: starts an agent in this process; and list, show, drain, restore for those that are there. */
-import {
-  drainAgent,
-  getAgent,
-  listAgents,
-  restoreAgent,
-  taskInstanceMachine,
-  type AgentView,
-  type HeldAttempt,
-} from '@jobmon/contracts';
+import { drainAgent, getAgent, listAgents, restoreAgent, type AgentView, type HeldAttempt } from '@jobmon/contracts';
 import { loginName } from '@jobmon/client';
 import { InvalidArgumentError, type Command } from 'commander';
 import { printFields, printList, printOne, printTable, type Column, type Fields } from './print';
 import { ask, findApi, parseId, parseSeconds, parseWords } from './server';
+import { instanceLabel } from './task';
 
 interface StartFlags {
   readonly cluster?: string[];
@@ -139,7 +132,7 @@ async function list(): Promise<void> {
 
 const ATTEMPT_COLUMNS: readonly Column<HeldAttempt>[] = [
   { title: 'TASK', of: (row) => row.task_id, align: 'right' },
-  { title: 'STATUS', of: wordOf, isStatus: true },
+  { title: 'STATUS', of: (row) => instanceLabel(row.status), isStatus: true },
   { title: 'SINCE', of: (row) => row.status_date },
   { title: 'CORES', of: (row) => row.cores, align: 'right' },
   { title: 'MEMORY', of: (row) => gibText(row.memory_gib), align: 'right' },
@@ -202,13 +195,8 @@ const memoryOf = (row: AgentView): string =>
 /** With one decimal where that tells something. */
 const gibText = (gib: number): string => String(gib < 10 ? Math.round(gib * 10) / 10 : Math.round(gib));
 
-function wordOf({ status }: HeldAttempt): string {
-  const states: Readonly<Record<string, { readonly label: string }>> = taskInstanceMachine.states;
-  return states[status]?.label ?? status;
-}
-
 function recordOfAttempt(attempt: HeldAttempt): Record<string, unknown> {
-  return { ...attempt, status: wordOf(attempt) };
+  return { ...attempt, status: instanceLabel(attempt.status) };
 }
 
 function parseCores(text: string): number {

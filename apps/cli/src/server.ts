@@ -68,6 +68,24 @@ export function parseWords(text: string, former: readonly string[] = []): string
   return [...former, ...text.split(',').map((part) => part.trim())].filter((word) => word !== '');
 }
 
+/** For an option of statuses, repeated or given `a,b`: words or letters of a machine, in any case, and other words for some. */
+export function statusParser<Letter extends string>(
+  states: Readonly<Record<Letter, { readonly label: string }>>,
+  others: Readonly<Record<string, string>> = {},
+): (text: string, former?: readonly Letter[]) => Letter[] {
+  const known = Object.entries<{ readonly label: string }>(states) as [Letter, { readonly label: string }][];
+  return (text, former = []) => {
+    const letters = parseWords(text.toUpperCase()).map((given) => {
+      const word = others[given] ?? given;
+      const found = known.find(([letter, { label }]) => letter === word || label === word);
+      if (found === undefined)
+        throw new InvalidArgumentError(`It must be one of ${known.map(([, { label }]) => label).join(', ')}.`);
+      return found[0];
+    });
+    return [...former, ...letters];
+  };
+}
+
 /** For an option that is repeated. */
 export function parseTexts(text: string, former: readonly string[] = []): string[] {
   return [...former, text];

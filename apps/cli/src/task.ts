@@ -13,9 +13,9 @@ import {
   type TaskStatus,
   type TaskView,
 } from '@jobmon/contracts';
-import { InvalidArgumentError, type Command } from 'commander';
+import type { Command } from 'commander';
 import { printFields, printList, printOne, type Column, type Fields } from './print';
-import { ask, gather, parseCount, parseId, parseWords } from './server';
+import { ask, gather, parseCount, parseId, statusParser } from './server';
 import { isForPrograms, tell, widthOf } from './settings';
 import { addLogCommand } from './task-log';
 import { bytesText, durationText, oneLine, wrapped } from './text';
@@ -62,17 +62,7 @@ export function addTaskCommands(jobmon: Command): void {
 }
 
 /** For an option that is repeated, or given `a,b`. */
-export function parseTaskStatuses(text: string, former: readonly TaskStatus[] = []): TaskStatus[] {
-  const states = Object.entries(taskMachine.states) as [TaskStatus, { label: string }][];
-  const letters = parseWords(text).map((given) => {
-    const word = given.toUpperCase() === 'FATAL' ? 'ERROR_FATAL' : given.toUpperCase();
-    const found = states.find(([letter, { label }]) => letter === word || label === word);
-    if (found === undefined)
-      throw new InvalidArgumentError(`It must be one of ${states.map(([, { label }]) => label).join(', ')}.`);
-    return found[0];
-  });
-  return [...former, ...letters];
-}
+export const parseTaskStatuses = statusParser(taskMachine.states, { FATAL: 'ERROR_FATAL' });
 
 const taskLabel = (letter: TaskStatus): string => taskMachine.states[letter].label;
 

@@ -21,7 +21,7 @@ import { loginName, taskCounts } from '@jobmon/client';
 import { InvalidArgumentError, type Command } from 'commander';
 import { printFields, printList, printRecord, printTable, recordOf, type Column, type Fields } from './print';
 import { gistOf, standingOf } from './progress';
-import { ask, gather, parseCount, parseId, parseSeconds, parseTexts, parseWords } from './server';
+import { ask, gather, parseCount, parseId, parseSeconds, parseTexts, parseWords, statusParser } from './server';
 import { isForPrograms, tell } from './settings';
 import { oneLine } from './text';
 import { exitOf, watchAndPrint, watchWorkflow } from './watch';
@@ -53,6 +53,7 @@ export function addWorkflowCommands(jobmon: Command): void {
       '\nExamples:\n  jobmon workflow list\n  jobmon workflow watch 7\n  jobmon workflow pause 7 --reason "disk full"',
     );
   const words = Object.values(workflowMachine.states).map(({ label }) => label);
+  const parseStatuses = statusParser(workflowMachine.states);
   workflow
     .command('list')
     .description('Workflows, newest first. Filters of different kinds must all hold.')
@@ -126,17 +127,6 @@ export function addWorkflowCommands(jobmon: Command): void {
     .addHelpText('after', '\nExample:\n  jobmon workflow history 7')
     .action(history);
   addControlCommands(workflow);
-}
-
-function parseStatuses(text: string, former: readonly WorkflowStatus[] = []): WorkflowStatus[] {
-  const states = Object.entries(workflowMachine.states) as [WorkflowStatus, { label: string }][];
-  const letters = parseWords(text).map((word) => {
-    const found = states.find(([letter, { label }]) => letter === word.toUpperCase() || label === word.toUpperCase());
-    if (found === undefined)
-      throw new InvalidArgumentError(`It must be one of ${states.map(([, { label }]) => label).join(', ')}.`);
-    return found[0];
-  });
-  return [...former, ...letters];
 }
 
 /** A date with or without a time, in UTC; or how long ago. */
