@@ -26,8 +26,7 @@ if ('missing' in python) {
 } else {
   describeOnDatabaseKinds('Python clients', (kind) => {
     let stage: Stage;
-    // Who goes on with whose workflow is no matter of the database; once is enough.
-    const stories = [...storiesWith(MANY), ...(kind.name === 'sqlite' ? NATIVE_STORIES : [])];
+    const stories = [...storiesWith(MANY), ...NATIVE_STORIES];
     let plays: ReadonlyMap<string, Promise<void>>;
 
     beforeAll(async () => {
