@@ -1,10 +1,19 @@
 /** `jobmon agent`: starts an agent in this process; and list, show, drain, restore for those that are there. */
-import { drainAgent, getAgent, listAgents, restoreAgent, type AgentView, type HeldAttempt } from '@jobmon/contracts';
+import {
+  drainAgent,
+  getAgent,
+  listAgents,
+  restoreAgent,
+  type AgentView,
+  type HeldAttempt,
+  type ReplyOf,
+} from '@jobmon/contracts';
 import { loginName } from '@jobmon/client';
 import { InvalidArgumentError, type Command } from 'commander';
 import { printFields, printList, printOne, printTable, type Column, type Fields } from './print';
 import { ask, findApi, parseId, parseSeconds, parseWords } from './server';
 import { instanceLabel } from './task';
+import { countOf } from './text';
 
 interface StartFlags {
   readonly cluster?: string[];
@@ -36,12 +45,13 @@ export function addAgentCommands(jobmon: Command): void {
     .addHelpText(
       'after',
       `
-It runs until SIGTERM or Ctrl-C: then it takes nothing new, waits for its running commands, and leaves.
-A second signal leaves at once: commands go on, and the next agent here takes them up.
+It runs until SIGTERM or Ctrl-C: then it takes nothing new, waits for its
+running commands, and leaves. A second signal leaves at once: commands go on,
+and the next agent here takes them up.
 
 Examples:
   jobmon agent --cluster multiprocess --cores 8 --memory 32G
-  JOBMON__HTTP__SERVICE_URL=http://head:8070 JOBMON__HTTP__TOKEN=… jobmon agent --any-user
+  JOBMON__HTTP__TOKEN=… jobmon agent --server http://head:8070 --any-user
   jobmon agent list
   jobmon agent drain 3 --reason 'new kernel'`,
     )
@@ -171,19 +181,25 @@ async function show(agent_id: number): Promise<void> {
 }
 
 async function drain(agent_id: number, { reason }: { reason: string }): Promise<void> {
-  await ask(drainAgent, { agent_id, user: loginName(), reason });
+  const reply = await ask(drainAgent, { agent_id, user: loginName(), reason });
   const { agent } = await ask(getAgent, { agent_id });
   const count = attemptsOf(agent);
-  const rest = count === 0 ? 'has nothing left to do' : `leaves when its ${count} attempts have ended`;
-  process.stderr.write(`Agent ${agent_id} on ${agent.hostname} gets nothing new and ${rest}.\n`);
+  const rest =
+    count === 0 ? 'has nothing left to do' : `leaves when its ${countOf(count, 'attempt')} ${count === 1 ? 'has' : 'have'} ended`;
+  printStanding('drain', reply, `agent ${agent_id} on ${agent.hostname} gets nothing new and ${rest}`);
 }
 
 async function restore(agent_id: number, { reason }: { reason: string }): Promise<void> {
-  await ask(restoreAgent, { agent_id, user: loginName(), reason });
-  process.stderr.write(`Agent ${agent_id} takes work again.\n`);
+  const reply = await ask(restoreAgent, { agent_id, user: loginName(), reason });
+  printStanding('restore', reply, `agent ${agent_id} takes work again`);
 }
 
-const stateOf = ({ state }: AgentView): string => state.toUpperCase();
+function printStanding(verb: string, reply: ReplyOf<typeof drainAgent>, sentence: string): void {
+  const fields: Fields<typeof reply> = { agent_id: (row) => row.agent_id, verb: () => verb, state: stateOf };
+  printOne(reply, fields, () => process.stdout.write(`${sentence}\n`));
+}
+
+const stateOf = ({ state }: Pick<AgentView, 'state'>): string => state.toUpperCase();
 
 const attemptsOf = ({ attempts }: AgentView): number => Object.values(attempts).reduce((sum, count) => sum + count, 0);
 

@@ -79,6 +79,11 @@ test('a view at 80 columns without colours says it all in ASCII', () => {
   ]);
 });
 
+test('a shell that names the file it reads is not quoted with that', () => {
+  const told = 'the command ended with exit status 127: a command was not found (nope: not found)';
+  expect(gistOf(told, '/home/ada/agent/attempts/7/start.sh: 2: nope: not found\n')).toBe('nope: not found (exit status 127)');
+});
+
 test('of an error that is too long for its line the reason stays, the name and paths lose their middles', () => {
   const path = '/ihme/homes/ada/malaria/2026-11/estimates/kenya.csv';
   const stderr_tail = `cat: ${path}: No such file`;

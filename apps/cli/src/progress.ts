@@ -204,7 +204,9 @@ export function errorLine(
 /** What an error is about: the last line that its command wrote to its standard error, else the last line of its own text. */
 export function gistOf(description: string, stderr_tail: string | null): string {
   const lastLine = (text: string): string => text.trimEnd().split('\n').at(-1)?.trim() ?? '';
-  const [said, told] = [lastLine(stderr_tail ?? ''), lastLine(description)];
+  // A shell names the file that it reads: the agent's, which tells nobody anything.
+  const said = lastLine(stderr_tail ?? '').replace(/^\/\S+\/start\.sh: (line )?\d+: /, '');
+  const told = lastLine(description);
   if (said === '' || told === said) return told;
   const ended = /exit (?:code|status) \d+|signal \w+/i.exec(told)?.[0];
   return ended === undefined ? told || said : `${said} (${ended})`;

@@ -14,6 +14,7 @@ import { printOne, type Fields } from './print';
 import { printPlan } from './run-plan';
 import { ask, connect } from './server';
 import { settings, tell } from './settings';
+import { countOf } from './text';
 import { watchAndPrint } from './watch';
 
 interface Flags {
@@ -47,11 +48,11 @@ A file, whole:
   tool: word count
   cluster: multiprocess
   tasks:
-    count: {command: 'wc -w < {day}.txt > {day}.count', matrix: {day: [mon, tue, wed]}}
-    add: {command: 'cat *.count', needs: count}
+    count: {command: 'wc -w < {day}.txt > {day}.n', matrix: {day: [mon, tue]}}
+    add: {command: 'cat *.n', needs: count}
 
-Ctrl-C leaves the watching; the workflow is the server's and goes on. End it with
-jobmon workflow cancel. docs/workflow-files.md tells every key.
+Ctrl-C leaves the watching; the workflow is the server's and goes on. End it
+with jobmon workflow cancel. docs/workflow-files.md tells every key.
 
 Examples:
   jobmon run flow.yaml --dry-run
@@ -117,7 +118,9 @@ async function start(file: WorkflowFile, flags: Flags): Promise<void> {
   }
   const { workflowId, workflowRunId } = submitted;
   if (flags.detach) return printStarted(workflowId, workflowRunId);
-  tell(`Workflow ${workflowId} of ${file.taskCount} tasks is the server's now. Ctrl-C leaves the watching, not the workflow.`);
+  tell(
+    `Workflow ${workflowId} of ${countOf(file.taskCount, 'task')} is the server's now. Ctrl-C leaves the watching, not the workflow.`,
+  );
   try {
     const { workflow: ended } = await watchAndPrint(workflowId);
     if (ended.status !== 'D') tell(nextSteps(workflowId, file));

@@ -54,7 +54,7 @@ export async function gather<Row, At>(
 
 export function parseId(text: string): number {
   const id = /^\d{1,10}$/.test(text) ? Number(text) : 0;
-  if (id < 1 || id > ID_MAX) throw new InvalidArgumentError('It must be a whole number above 0.');
+  if (id < 1 || id > ID_MAX) throw new InvalidArgumentError(`It must be a whole number from 1 to ${ID_MAX}.`);
   return id;
 }
 

@@ -18,7 +18,7 @@ import { printFields, printList, printOne, type Column, type Fields } from './pr
 import { ask, gather, parseCount, parseId, statusParser } from './server';
 import { isForPrograms, tell, widthOf } from './settings';
 import { addLogCommand } from './task-log';
-import { bytesText, durationText, oneLine, wrapped } from './text';
+import { bytesText, countOf, durationText, oneLine, wrapped } from './text';
 
 /** Tasks of one answer of the api. */
 export const TASKS_PAGE_MAX = 1_000;
@@ -178,13 +178,13 @@ function askedText({ cores, memory, runtime, ...rest }: Record<string, unknown>,
   const others = Object.entries(rest).filter(
     ([name, value]) => !['stdout', 'stderr'].includes(name) && value !== null && value !== '',
   );
-  return [
-    ...(cores === undefined ? [] : [`${String(cores)} core${cores === 1 ? '' : 's'}`]),
+  const words = [
+    ...(cores === undefined ? [] : [countOf(Number(cores), 'core')]),
     ...(memory === undefined ? [] : [typeof memory === 'number' ? bytesText(memory * 2 ** 30) : String(memory)]),
     ...(runtime === undefined ? [] : [typeof runtime === 'number' ? durationText(runtime) : String(runtime)]),
     ...others.map(([name, value]) => `${name} ${typeof value === 'object' ? JSON.stringify(value) : String(value)}`),
-    ...(queue === null ? [] : [`in ${queue}`]),
-  ].join(', ');
+  ];
+  return [...(words.length === 0 ? ['nothing'] : words), ...(queue === null ? [] : [`in ${queue}`])].join(', ');
 }
 
 /** The word for a status of an attempt; a letter that is not known stays. */

@@ -80,6 +80,11 @@ export function grouped(number: number): string {
   return String(Math.round(number)).replace(/\B(?=(\d{3})+$)/g, ',');
 }
 
+/** `1 task`, `2 tasks`, `0 tasks`. */
+export function countOf(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`;
+}
+
 /** `8 s`, `12 min 4 s`, `3 h 20 min`, `2 d 5 h`. */
 export function durationText(seconds: number): string {
   const whole = Math.max(0, Math.round(seconds));

@@ -272,21 +272,19 @@ async function status(ids: number[], { user, limit }: { user?: string[]; limit: 
       : (await ask(listWorkflows, { user: users, limit: Math.min(limit, PAGE_MAX) })).workflows.map((row) => row.workflow_id);
   const rows: WorkflowDetails[] = [];
   for (const workflow_id of wanted) rows.push(await ask(getWorkflow, { workflow_id }));
-  const share = (word: 'pending' | 'scheduled' | 'running' | 'done' | 'fatal') => (row: WorkflowDetails) => {
-    const counts = taskCounts(row.tasks);
-    return `${counts[word]} (${counts.total === 0 ? '0.0' : ((100 * counts[word]) / counts.total).toFixed(1)}%)`;
-  };
+  const count = (word: 'pending' | 'scheduled' | 'running' | 'done' | 'fatal') => (row: WorkflowDetails) =>
+    taskCounts(row.tasks)[word];
   printList(rows, { ...(WORKFLOW_FIELDS as Fields<WorkflowDetails>), retries: (row) => row.retries }, [
     { title: 'ID', of: (row) => row.workflow_id, align: 'right' },
-    { title: 'NAME', of: (row) => row.name || '-', isFlexible: true },
     { title: 'STATUS', of: (row) => standingOf(row), isStatus: true },
     { title: 'TASKS', of: (row) => taskCounts(row.tasks).total, align: 'right' },
-    { title: 'PENDING', of: share('pending'), align: 'right' },
-    { title: 'SCHEDULED', of: share('scheduled'), align: 'right' },
-    { title: 'RUNNING', of: share('running'), align: 'right' },
-    { title: 'DONE', of: share('done'), align: 'right' },
-    { title: 'FATAL', of: share('fatal'), align: 'right' },
+    { title: 'WAITING', of: count('pending'), align: 'right' },
+    { title: 'QUEUED', of: count('scheduled'), align: 'right' },
+    { title: 'RUNNING', of: count('running'), align: 'right' },
+    { title: 'DONE', of: count('done'), align: 'right' },
+    { title: 'FAILED', of: count('fatal'), align: 'right' },
     { title: 'RETRIES', of: (row) => row.retries, align: 'right' },
+    { title: 'NAME', of: (row) => row.name || '-', isFlexible: true },
   ]);
   if (rows.length === 0) tell(`There are no workflows of ${users.map(oneLine).join(', ')}.`);
 }

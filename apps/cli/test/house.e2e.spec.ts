@@ -245,8 +245,14 @@ describe('the command line', () => {
     expect(never).toMatchObject({ code: 3, stderr: expect.stringContaining('was not started yet') });
   });
 
-  test('lists agents and tells its version', async () => {
+  test('lists agents, steers one, and tells its version', async () => {
     expect((await typed('agent', 'list')).stdout).toMatch(/alive .*(sequential|multiprocess)/i);
+    const [{ agent_id }] = await records('agent', 'list');
+    const id = String(agent_id);
+    expect(await records('agent', 'drain', id, '--reason', 'new kernel')).toEqual({ agent_id, verb: 'drain', state: 'DRAINING' });
+    expect((await typed('agent', 'show', id)).stdout).toMatch(/^reason +by .*: new kernel$/m);
+    expect(await typed('agent', 'restore', id)).toEqual({ code: 0, stdout: `agent ${id} takes work again\n`, stderr: '' });
+    expect(await records('agent', 'show', id)).toMatchObject({ state: 'ALIVE', reason: null });
     expect(await typed('version')).toMatchObject({ code: 0, stdout: expect.stringMatching(/^jobmon \d+\.\d+\.\d+\n$/) });
   });
 
@@ -327,7 +333,7 @@ describe('every command of the command line', () => {
   ])('%s has a table for people, and one shape of record for programs', async (_, args, names) => {
     const table = await typed(...args());
     expect([table.code, table.stdout.trim()]).toEqual([0, expect.stringMatching(/^[^[{]/)]);
-    for (const line of table.stdout.split('\n').slice(0, 5)) expect(line.length).toBeLessThanOrEqual(120);
+    for (const line of table.stdout.split('\n').slice(0, 5)) expect(columnsOf(line)).toBeLessThanOrEqual(80);
     const json = await typed(...args(), '-o', 'json');
     const value: Json = JSON.parse(json.stdout);
     const all: Json[] = Array.isArray(value) ? value : [value];
@@ -392,6 +398,11 @@ describe('every command of the command line', () => {
       { task_template: null, max_concurrently_running: 9 },
       { task_template: 'shell', max_concurrently_running: 2 },
     ]);
+    expect((await typed('workflow', 'limit', id, '-w', 'none', '-t', 'shell=none')).stdout).toContain(
+      'the workflow none, shell none',
+    );
+    expect((await records('workflow', 'limit', id)).map((row: Json) => row.max_concurrently_running)).toEqual([null, null]);
+    await verb('limit', id, '-w', '9');
     await verb('priority', id, '-5');
     expect(await records('workflow', 'show', id)).toMatchObject({ priority: -5, is_paused: true, max_concurrently_running: 9 });
     expect(await verb('resume', id)).toMatchObject({ is_paused: false, is_changed: true });
@@ -414,6 +425,8 @@ describe('every command of the command line', () => {
       ['cancel', ''],
       ['resume', ''],
       ['set_priority', ''],
+      ['set_limits', ''],
+      ['set_limits', ''],
       ['set_limits', ''],
       ['pause', 'because'],
     ]);
@@ -454,10 +467,11 @@ describe('every command of the command line', () => {
     ['workflow priority 1 5000', /-1000 to 1000/],
     ['workflow priority 1', /missing required argument/],
     ['workflow retry 1 --task 2 --template x', /one or the other/],
-    ['workflow retry 1 --task 2,x', /whole number above 0/],
+    ['workflow retry 1 --task 2,x', /whole number from 1 to/],
     ['workflow resume 1 --set memory=lots', /memory must be/],
     ['workflow resume 1 --set colour=red', /none of cores, memory, runtime/],
     ['workflow resume 1 --times memory=0', /above 0/],
+    ['workflow resume 1 --times memory=1001', /at most 1000/],
     ['workflow wait 1 --timeout soon', /a time like/],
     ['workflow reset 1', /--yes/],
     ['task list 1 --status odd', /one of REGISTERING/],
@@ -555,7 +569,7 @@ describe('what stops and starts a workflow', () => {
     const { workflowId } = await workflow.submit({ workingDirectory });
     const id = String(workflowId);
     await until('it runs', () => statuses(workflowId) === 'RG');
-    const question = new RegExp(`Cancel workflow ${id} 'asked' \\(RUNNING\\) and kill its 1 running commands\\? \\[y/N\\] `);
+    const question = new RegExp(`Cancel workflow ${id} 'asked' \\(RUNNING\\) and kill its 1 running command\\? \\[y/N\\] `);
     const [no, empty, ended, left] = await Promise.all(
       ['n\r', '\r', '\x04', '\x03'].map((answer) => house.jobmonAsked(answer, 'workflow', 'cancel', id)),
     );
@@ -578,7 +592,7 @@ describe('what stops and starts a workflow', () => {
     expect([statuses(workflowId), runs(workflowId)]).toEqual(['FG', 'T']);
     expect(await house.jobmonAsked('N\r', 'workflow', 'reset', id)).toMatchObject({
       code: 1,
-      stdout: expect.stringContaining(`Set 2 tasks of workflow ${id} 'asked' (HALTED) back to their beginning, 0 of them done?`),
+      stdout: expect.stringContaining(`Set 2 tasks of workflow ${id} 'asked' (HALTED) back to the beginning, 0 of them done?`),
     });
     expect(await house.jobmonAsked('Yes\r', 'workflow', 'reset', id)).toMatchObject({ code: 0 });
     expect(statuses(workflowId)).toBe('GG');
@@ -661,7 +675,8 @@ describe('what stops and starts a workflow', () => {
     expect([statuses(workflowId), sides()]).toEqual(['DFG', ['left', 'left', 'left', 'right', 'right']]);
 
     writeFileSync(path.join(workingDirectory, 'mended-right'), '');
-    const rest = await typed('workflow', 'retry', id, '--reason', 'and right', '--watch');
+    const here = path.relative(process.cwd(), workingDirectory);
+    const rest = await typed('workflow', 'retry', id, '--reason', 'and right', '--watch', '--working-directory', here);
     expect(rest).toMatchObject({
       code: 0,
       stdout: expect.stringMatching(/: 1 task runs again\nworkflow \d+ DONE 100% 3\/3 done.*\n$/),
