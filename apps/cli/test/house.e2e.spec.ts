@@ -433,6 +433,24 @@ describe('every command of the command line', () => {
     expect((await typed('workflow', 'history', id)).stdout).toMatch(/^WHEN +WHO +WHAT +WHY +DETAIL\n/);
   });
 
+  test('folders that go away are told: that of the output, and the one that the command is typed in', async () => {
+    const { workflow, tasks } = chain('gone', ['echo lost; rm -r jobmon-logs/$JOBMON_WORKFLOW_ID']);
+    expect((await workflow.run({ workingDirectory })).isDone).toBe(true);
+    const log = await typed('task', 'log', String(tasks[0]!.taskId));
+    expect(log).toMatchObject({
+      code: 0,
+      stdout: '',
+      stderr: expect.stringMatching(/^Nothing of attempt 1 is kept: .*\.out is gone\.\n$/),
+    });
+    const gone = path.join(house.folder, 'gone');
+    const script = `mkdir ${gone}; cd ${gone}; rmdir ${gone}; echo '{tool: t, cluster: dummy, tasks: {a: {command: b}}}' | ${jobmonCommand} run -`;
+    expect(await run('bash', ['-c', script], house.env)).toMatchObject({
+      code: 1,
+      stderr: 'Error: the folder that you are in is gone: go to another one\n',
+    });
+    expect(await records('workflow', 'list', '-n', '1')).toMatchObject([{ name: 'gone' }]);
+  });
+
   test('what is unknown is exit code 3, whoever asks', async () => {
     const unknown = '999999';
     for (const args of [
