@@ -432,6 +432,14 @@ describeOnDatabases('client runs', (database) => {
       expect(await errorsOf(database(), x)).toHaveLength(1);
     });
 
+    test('E61 race 24: what went silent ends although another program has put its task to G, and the task stays there', async () => {
+      const made = await client({ task_status: 'G', instance_status: 'T' });
+      await since([...made.task_instance_ids], -600, -559);
+      await triaged(made);
+      expect(await statuses([...made.task_instance_ids])).toBe('FG');
+      expect(await errorsOf(database(), made.task_instance_ids[0]!)).toHaveLength(1);
+    });
+
     test('E61 race 17: an order to stop that nobody carries out ends, also where an ended run left it', async () => {
       const made = await client({ tasks: 3, task_status: (at) => (at === 0 ? 'R' : 'G'), instance_status: 'K', run_status: 'E' });
       const [held, reset, fresh] = made.task_instance_ids as [number, number, number];
