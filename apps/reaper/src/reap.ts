@@ -1,7 +1,7 @@
 /**
  * One pass of the reaper: finds agents that were silent for a whole lease and asks for the end of what they held, piece by
  * piece; the last piece closes the agent too. Then client runs whose deadline has passed, each of which ends by the rule of its
- * status, and commands on whole workflows that nobody goes on with. Takes no
+ * status, what such runs left running for a server run, and commands on whole workflows that nobody goes on with. Takes no
  * input, finds its work in the database, changes no status itself: the same pass twice, or two reapers at once, do what one
  * does. Whatever a pass could not do, the next one finds again.
  */
@@ -12,6 +12,7 @@ import {
   JobmonError,
   LIVE_WORKFLOW_RUN_STATUSES,
   reapWorkflowRun,
+  setStatusForTriaging,
 } from '@jobmon/contracts';
 import type { Database } from '@jobmon/entities';
 import { send, type Messenger } from '@jobmon/messaging';
@@ -46,6 +47,7 @@ export interface ReaperContext {
 export async function reap(context: ReaperContext, there_ms = Number.MAX_SAFE_INTEGER, sparesAgents = false): Promise<number> {
   const ended = sparesAgents ? 0 : await endSilentAgents(context);
   await endLostRuns(context, Math.floor(there_ms / 1_000));
+  await askAfterSurvivors(context);
   await goOnWithCommands(context);
   return ended;
 }
@@ -91,6 +93,26 @@ async function endLostRuns({ database, messenger, log }: ReaperContext, there_se
       }
     } catch (error) {
       log.warn({ error, workflow_run_id }, 'a lost run could not be ended and is tried again');
+    }
+  }
+}
+
+/**
+ * After a hot resume by the server, workers of the client before it go on. Its swarm, which asked after those that went silent, is gone; the
+ * rules of silence are the same (E61), so that one whose machine died is tried again and not waited for. A run costs a look at its index.
+ */
+async function askAfterSurvivors({ database, messenger, log }: ReaperContext): Promise<void> {
+  const silent = await database.read<{ id: number }>(
+    `SELECT live.id FROM workflow_run AS live WHERE live.status IN (${LIVE_WORKFLOW_RUN_STATUSES.map((letter) => `'${letter}'`).join(',')}) ` +
+      `AND live.driver = '${Driver.SERVER}' AND (SELECT ti.id FROM workflow_run AS wr JOIN task_instance AS ti ON ti.workflow_run_id = wr.id ` +
+      `AND ti.status IN ('O', 'R', 'T', 'X', 'K') AND ti.report_by_date <= ${database.dialect.now} WHERE wr.workflow_id = live.workflow_id ` +
+      `AND COALESCE(wr.driver, '${Driver.CLIENT}') = '${Driver.CLIENT}' LIMIT 1) IS NOT NULL ORDER BY live.id LIMIT ${RUNS_MAX}`,
+  );
+  for (const { id: workflow_run_id } of silent) {
+    try {
+      await send(messenger, setStatusForTriaging, { workflow_run_id });
+    } catch (error) {
+      log.warn({ error, workflow_run_id }, 'attempts of an earlier client could not be asked after; that is tried again');
     }
   }
 }
