@@ -118,9 +118,7 @@ async function start(file: WorkflowFile, flags: Flags): Promise<void> {
   }
   const { workflowId, workflowRunId } = submitted;
   if (flags.detach) return printStarted(workflowId, workflowRunId);
-  tell(
-    `Workflow ${workflowId} of ${countOf(file.taskCount, 'task')} is the server's now. Ctrl-C leaves the watching only.`,
-  );
+  tell(`Workflow ${workflowId} of ${countOf(file.taskCount, 'task')} is the server's now. Ctrl-C leaves the watching only.`);
   try {
     const { workflow: ended } = await watchAndPrint(workflowId);
     if (ended.status !== 'D') tell(nextSteps(workflowId, file));
