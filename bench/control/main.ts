@@ -289,7 +289,14 @@ function table(parts: readonly Part[]): string {
   ];
   for (const { kind, tried } of parts) {
     for (const { verb, answer_ms, promise, hold_ms, others_ms } of tried) {
-      const cells = [kind, verb, answer_ms.toFixed(0), promise, hold_ms.toFixed(0), others_ms.toFixed(0)];
+      const cells = [
+        kind,
+        verb,
+        answer_ms.toFixed(0),
+        promise,
+        hold_ms.toFixed(0),
+        Number.isFinite(others_ms) ? others_ms.toFixed(0) : 'not ready once',
+      ];
       lines.push(`| ${cells.join(' | ')} |`);
     }
   }
@@ -314,9 +321,9 @@ ${load.toFixed(1)}. Above 1 other programs had a part of the cores and of the di
   batches. Each verb comes after ${PROGRESS} more tasks have ended.
 - *answered* is the time to the answer. A verb that touches every task is done in pieces of 1,000; after 15 s the server answers that it goes on by itself
   (503), and the SDK asks again, which joins the work in progress. *held* is the time from the call until the promise was seen in the rows, looked at every ${LOOK_MS} ms.
-- *others* ask \`GET /health/ready\`, one question after the other.
+- *others* ask \`GET /health/ready\`, one question after the other. *not ready once*: it answered that turns of the event loop took longer than half a second.
 
-To repeat it: \`npm run bench -- control\`.
+To repeat it: \`npm run bench -- control\`; with \`--to-the-end\` it runs the workflow to its end, which takes most of the time.
 `;
 }
 
