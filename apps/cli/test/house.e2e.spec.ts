@@ -641,7 +641,6 @@ describe('what stops and starts a workflow', () => {
     expect(resumed).toMatchObject({
       code: 0,
       stdout: expect.stringMatching(new RegExp(`^workflow ${id}: goes on in run \\d+\nworkflow ${id} DONE 100% 2/2 done.*\n$`)),
-      stderr: expect.stringMatching(/^workflow \d+ /),
     });
     expect([statuses(workflowId), runs(workflowId)]).toEqual(['DD', 'TD']);
     expect(kept(workflowId)).toEqual([
@@ -709,7 +708,9 @@ describe('what stops and starts a workflow', () => {
   });
 
   test('errors are told with the whole reason, at 80 columns too', async () => {
-    const { workflow } = chain('a long way', [`mkdir -p ${'deep/'.repeat(30)}; cat "$PWD/${'deep/'.repeat(30)}the-file.csv"`]);
+    const { workflow } = chain('a long way', [
+      `mkdir -p ${'deep/'.repeat(30)}; LC_ALL=C cat "$PWD/${'deep/'.repeat(30)}the-file.csv"`,
+    ]);
     const { workflowId } = await workflow.run({ workingDirectory });
     const { stdout } = await typed('workflow', 'errors', String(workflowId));
     const lines = stdout.trimEnd().split('\n');
