@@ -7,8 +7,8 @@ import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { takeLock } from './lock.mjs';
 
 const ROOT = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
 const CACHE = path.join(ROOT, 'node_modules', '.cache');
@@ -67,34 +67,13 @@ async function makeEmpty(python, folder) {
   if (!made.isGood) throw new Error(`Python's environment could not be made: ${made.stderr.split('\n').at(-1)}`);
 }
 
-function isAlive(pid) {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-/** Runs `make` while this process alone holds the lock; a lock whose holder is gone is taken over. */
+/** Runs `make` while this process alone holds the lock. */
 async function alone(lock, make) {
-  const deadline = Date.now() + WAIT_SECONDS_MAX * 1000;
-  for (;;) {
-    try {
-      writeFileSync(lock, String(process.pid), { flag: 'wx' });
-      break;
-    } catch (error) {
-      if (error.code !== 'EEXIST') throw error;
-    }
-    const holder = Number(existsSync(lock) && readFileSync(lock, 'utf8'));
-    if (holder > 0 && !isAlive(holder)) rmSync(lock, { force: true });
-    else if (Date.now() > deadline) throw new Error(`Another process (${holder}) has been making ${lock} for too long.`);
-    else await pause(200);
-  }
+  const giveBack = takeLock(lock, { seconds_max: WAIT_SECONDS_MAX });
   try {
     return await make();
   } finally {
-    rmSync(lock, { force: true });
+    giveBack();
   }
 }
 

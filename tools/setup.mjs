@@ -4,7 +4,8 @@
  *
  * `npm ci` runs only when `node_modules` is missing or was made from another lock file or for another Node: a stamp inside
  * the folder says what it was made from, and is written last, so an interrupted installation is done again. What a person
- * installed by hand after the lock file changed is taken as it is.
+ * installed by hand after the lock file changed is taken as it is. Two that start at one time would remove each other's files: one
+ * installs, the other waits for it.
  * better-sqlite3 is compiled where its prebuilt file can't be fetched (about a minute); node-gyp is pointed at the headers
  * beside the running Node, so that it needs no download either.
  */
@@ -13,9 +14,14 @@ import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, realpathSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { takeLock } from './lock.mjs';
 
 const ROOT = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
 const STAMP = path.join(ROOT, 'node_modules', '.jobmon-setup');
+/** Not in `node_modules`, which an installation begins by removing. */
+const LOCK = path.join(ROOT, '.jobmon-setup.lock');
+/** An installation of another process is waited for this long: it compiles, and the registry may be slow. */
+const WAIT_SECONDS_MAX = 1_200;
 const NODE_MINIMUM = [20, 11];
 
 /** What compiling better-sqlite3 needs, and the Debian package that has it. */
@@ -105,9 +111,19 @@ function isInstalledByHand(wanted) {
 export function setUp() {
   checkNode();
   const wanted = wantedStamp();
-  if (existsSync(STAMP) && readFileSync(STAMP, 'utf8') === wanted) return;
-  if (!isInstalledByHand(wanted)) install();
-  writeFileSync(STAMP, wanted);
+  const isReady = () => existsSync(STAMP) && readFileSync(STAMP, 'utf8') === wanted;
+  if (isReady()) return;
+  const giveBack = takeLock(LOCK, {
+    seconds_max: WAIT_SECONDS_MAX,
+    onWait: (pid) => console.log(`Process ${pid} is setting up this checkout; waiting for it.`),
+  });
+  try {
+    if (isReady()) return;
+    if (!isInstalledByHand(wanted)) install();
+    writeFileSync(STAMP, wanted);
+  } finally {
+    giveBack();
+  }
 }
 
 if (process.argv[1] !== undefined && path.resolve(process.argv[1]) === fileURLToPath(import.meta.url)) {

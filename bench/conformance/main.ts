@@ -10,6 +10,7 @@ import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { buildHouse, databases, pythonPrograms, ROOT } from '@jobmon/testkit';
 import { faultsOf, pageOf, typeAll, type State, type Typed } from '../../apps/local/test/python/command-line';
+import { NATIVE_STORIES } from '../../apps/local/test/python/native';
 import { Stage, type Story } from '../../apps/local/test/python/stage';
 import { finishes, storiesWith } from '../../apps/local/test/python/stories';
 import { reportOf, type Played } from './report';
@@ -44,7 +45,11 @@ async function main(): Promise<void> {
   buildHouse();
   const pages: string[] = [];
   // The command line on an empty house, and the many tasks without company; the rest side by side.
-  const acts: readonly (readonly Story[])[] = [[commandLine(pages)], storiesWith(61), [finishes('multiprocess', 1_001)]];
+  const acts: readonly (readonly Story[])[] = [
+    [commandLine(pages)],
+    [...storiesWith(61), ...NATIVE_STORIES],
+    [finishes('multiprocess', 1_001)],
+  ];
   const played: Played[] = [];
   for (const kind of databases().filter(({ name }) => values.kinds.split(',').includes(name))) {
     const stage = await Stage.open(kind, python.folder);

@@ -154,7 +154,7 @@ workflows one after the other, before the many are submitted and while they run;
 - With \`dummy\` there is no command to wait for, and the house itself is busy without end: the wait is that of each message for the
   batches before it. That is the price of batches, and the worst that a house can do.
 
-To repeat it: \`npm run bench -- scale\`. It takes about half an hour. A MariaDB server named by \`JOBMON_TEST_MARIADB_URL\` is used when set, else a
+To repeat it: \`npm run bench -- scale\`. It takes some ten minutes. A MariaDB server named by \`JOBMON_TEST_MARIADB_URL\` is used when set, else a
 private one is started.
 `;
 }

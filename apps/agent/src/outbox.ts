@@ -12,8 +12,11 @@ import type { AttemptReport } from '@jobmon/contracts';
 const BATCH_REPORTS_MAX = 1_000;
 /** Characters in one message: even at four bytes each it stays below the 64 MiB of the route. */
 const BATCH_CHARACTERS_MAX = 8 * 1024 * 1024;
-/** Beyond these the outbox counts as full: unreported attempts, and the characters of their texts. */
-const REPORTS_MAX = 10_000;
+/**
+ * Beyond these the outbox counts as full: unreported attempts (one message while another is on its way: whatever is leased
+ * later is reported behind all that waits here), and the characters of their texts.
+ */
+const REPORTS_MAX = BATCH_REPORTS_MAX;
 const CHARACTERS_MAX = 32 * 1024 * 1024;
 /** What a report weighs besides its texts. */
 const CHARACTERS_OF_ONE = 300;

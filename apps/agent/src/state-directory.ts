@@ -8,7 +8,7 @@ import { makeFolder } from '@jobmon/runtime';
 
 /**
  * Makes the folder and holds it for this process until the returned function is called; a holder that died holds nothing.
- * Throws JobmonError CONFLICT when another living process holds it, and UNAVAILABLE when the folder can't be written. Whether a process of
+ * Throws JobmonError CONFLICT when another living process holds it, or when the folder can't be written. Whether a process of
  * another machine lives can't be seen from here, and a folder may lie on a disk that machines share: such a holder counts as living.
  */
 export function holdStateDirectory(state_directory: string): () => void {
@@ -42,7 +42,7 @@ export function holdStateDirectory(state_directory: string): () => void {
     if (error instanceof JobmonError) throw error;
     const cause = (error as Error).message;
     throw new JobmonError(
-      'UNAVAILABLE',
+      'CONFLICT',
       `the agent's folder ${state_directory} can't be used (${cause}): give it another by agent.state_directory`,
     );
   }

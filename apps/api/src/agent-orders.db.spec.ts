@@ -1,8 +1,8 @@
-import { agentOrdered, moveWorkflowRun, queueTasks } from '@jobmon/contracts';
-import { send } from '@jobmon/messaging';
+import { agentOrdered } from '@jobmon/contracts';
 import { stateMachineModule } from '@jobmon/state-machine';
 import { describeOnDatabases } from '@jobmon/testkit';
-import { makeTemplate, makeWorkflow, ok, type Bound, type Template } from '../test/definitions';
+import { joinAgent, submitRun, type SubmittedRun } from '../test/agents';
+import { makeTemplate, ok, type Template } from '../test/definitions';
 import { call, serve, type Json, type Served } from '../test/serve';
 
 describeOnDatabases('orders to agents', (database) => {
@@ -16,17 +16,7 @@ describeOnDatabases('orders to agents', (database) => {
   afterAll(() => served.close());
 
   const join = (user: string, changes: Record<string, unknown> = {}): Promise<Json> =>
-    ok(served, 'POST', '/api/v4/agents', {
-      hostname: 'node1',
-      user,
-      clusters: ['sequential'],
-      state_directory: `/var/${user}`,
-      process_id: 17,
-      version: '0',
-      cores: 4,
-      memory_gib: 8.5,
-      ...changes,
-    });
+    joinAgent(served, user, { memory_gib: 8.5, ...changes });
   const post = (agent_id: number, verb: string, body: Record<string, unknown> = {}): Promise<Json> =>
     ok(served, 'POST', `/api/v4/agents/${agent_id}/${verb}`, body);
   const lease = (agent_id: number, slots = 10, more: Record<string, unknown> = {}): Promise<Json> =>
@@ -35,15 +25,10 @@ describeOnDatabases('orders to agents', (database) => {
     post(agent_id, 'orders', { killing: [], is_draining: false, wait_seconds: 10, ...more });
   const agentOf = async (agent_id: number): Promise<Json> => (await ok(served, 'GET', `/api/v4/agents/${agent_id}`)).agent;
 
-  async function queued(user: string, count: number): Promise<Bound> {
-    const bound = await makeWorkflow(served, template, `orders ${(made += 1)}`, count);
-    const { workflow_run_id } = await ok(served, 'POST', `/api/v4/workflows/${bound.workflow_id}/submit`, {
-      user,
-      working_directory: '/tmp',
-    });
-    await send(served.messenger, moveWorkflowRun, { workflow_run_id, to: 'R' });
-    await send(served.messenger, queueTasks, { workflow_run_id, task_ids: bound.task_ids });
-    return bound;
+  async function queued(user: string, count: number): Promise<SubmittedRun> {
+    const run = await submitRun(served, template, `orders ${(made += 1)}`, count, user);
+    await run.queue();
+    return run;
   }
   const idsOf = ({ assignments }: Json): number[] => assignments.map((assignment: Json) => assignment.task_instance_id);
   const setStatus = (id: number, status: string): Promise<void> =>

@@ -14,6 +14,7 @@ import {
 } from '@jobmon/contracts';
 import { instancesByStatus, type Database, type Procedure, type SqlValue } from '@jobmon/entities';
 import { HELD_STATUSES, LIVE_SERVER_RUN, MIB_PER_GIB, objectIn } from './agent';
+import { REASON_CHARACTERS_MAX } from './bad-host';
 import type { Room } from './context';
 
 /** Agents in one list. */
@@ -22,8 +23,6 @@ const DAY_SECONDS = 86_400;
 /** Newest attempts of an agent in a list, and of one agent. */
 const NEWEST_IN_LIST = 3;
 const NEWEST_OF_ONE = 100;
-/** Characters of a stored reason. */
-const REASON_CHARACTERS_MAX = 1_000;
 
 interface AgentRow {
   readonly agent_id: number;

@@ -1,9 +1,8 @@
 import { request as httpRequest } from 'node:http';
-import { queueTasks, moveWorkflowRun } from '@jobmon/contracts';
-import { send } from '@jobmon/messaging';
 import { stateMachineModule } from '@jobmon/state-machine';
 import { describeOnDatabases } from '@jobmon/testkit';
-import { makeTemplate, makeWorkflow, ok, type Bound, type Template } from '../test/definitions';
+import { joinAgent, submitRun } from '../test/agents';
+import { makeTemplate, ok, type Bound, type Template } from '../test/definitions';
 import { call, serve, TOKEN, type Served, type Json } from '../test/serve';
 
 describeOnDatabases('agents', (database) => {
@@ -16,30 +15,8 @@ describeOnDatabases('agents', (database) => {
   });
   afterAll(() => served.close());
 
-  /** A submitted workflow whose run schedules; its tasks are queued when `queue` is called. */
-  async function makeRun(count: number, user: string) {
-    made += 1;
-    const bound = await makeWorkflow(served, template, `agents ${made}`, count);
-    const { workflow_run_id } = await ok(served, 'POST', `/api/v4/workflows/${bound.workflow_id}/submit`, {
-      user,
-      working_directory: '/tmp',
-    });
-    await send(served.messenger, moveWorkflowRun, { workflow_run_id, to: 'R' });
-    const queue = (task_ids = bound.task_ids) => send(served.messenger, queueTasks, { workflow_run_id, task_ids });
-    return { ...bound, workflow_run_id: workflow_run_id as number, queue };
-  }
-  const join = (user: string, changes: Record<string, unknown> = {}) =>
-    ok(served, 'POST', '/api/v4/agents', {
-      hostname: 'node1',
-      user,
-      clusters: ['sequential'],
-      state_directory: `/var/${user}`,
-      process_id: 17,
-      version: '0',
-      cores: 4,
-      memory_gib: 8,
-      ...changes,
-    });
+  const makeRun = (count: number, user: string) => submitRun(served, template, `agents ${(made += 1)}`, count, user);
+  const join = (user: string, changes: Record<string, unknown> = {}) => joinAgent(served, user, changes);
   const room = (slots: number) => ({ sequential: { slots, cores: 1_000, memory_gib: 1_000 } });
   const lease = (agent_id: number, count: number, wait_seconds = 0) =>
     ok(served, 'POST', `/api/v4/agents/${agent_id}/lease`, { wanted: room(count), wait_seconds });

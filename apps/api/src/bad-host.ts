@@ -17,8 +17,8 @@ const FAILED_STARTS_MIN = 5;
 const TASKS_MIN = 2;
 /** Newest attempts of a template that are looked at for those of other agents. */
 const WITNESSES_MAX = 200;
-/** Characters of a stored reason. */
-const REASON_CHARACTERS_MAX = 1_000;
+/** Characters of a reason that is stored with an agent. */
+export const REASON_CHARACTERS_MAX = 1_000;
 
 interface FailedStart {
   readonly id: number;

@@ -1,6 +1,6 @@
 /** Why a task does not run: each reason as it stands, over HTTP. */
 import type { SqlValue } from '@jobmon/entities';
-import { describeOnDatabases, insertWorkflow, type WorkflowToInsert } from '@jobmon/testkit';
+import { describeOnDatabases, execute, insertWorkflow, type WorkflowToInsert } from '@jobmon/testkit';
 import { ok } from '../test/definitions';
 import { call, serve, type Json, type Served } from '../test/serve';
 
@@ -11,10 +11,7 @@ describeOnDatabases('why a task does not run', (database) => {
   });
   afterAll(() => served.close());
 
-  const run = (sql: string, params: SqlValue[] = []): Promise<number> =>
-    database().write({ label: 'test' }, function* () {
-      return (yield { sql, params }).insert_id;
-    });
+  const run = (sql: string, params: SqlValue[] = []): Promise<number> => execute(database(), sql, params);
   const why = (task_id: number): Promise<Json> => ok(served, 'GET', `/api/v4/tasks/${task_id}/why`);
   const rules = async (task_id: number): Promise<string[]> => (await why(task_id)).reasons.map(({ rule }: Json) => rule);
   const addAgent = (cluster: string, columns: Record<string, SqlValue> = {}): Promise<number> => {

@@ -1,6 +1,6 @@
 /** What a client asks before and after a run: binding again, statuses, errors, usage, versions of tools. */
 import type { SqlValue } from '@jobmon/entities';
-import { describeOnDatabases, insertWorkflow } from '@jobmon/testkit';
+import { describeOnDatabases, execute, insertWorkflow } from '@jobmon/testkit';
 import { makeTemplate, makeWorkflow, ok, SEQUENTIAL, taskRequest, workflowRequest, type Template } from '../test/definitions';
 import { call, serve, type Served } from '../test/serve';
 
@@ -13,10 +13,7 @@ describeOnDatabases('results and definitions that stand', (database) => {
   });
   afterAll(() => served.close());
 
-  const run = (sql: string, params: SqlValue[] = []): Promise<number> =>
-    database().write({ label: 'test' }, function* () {
-      return (yield { sql, params }).insert_id;
-    });
+  const run = (sql: string, params: SqlValue[] = []): Promise<number> => execute(database(), sql, params);
   const insertRun = (workflow_id: number, status: string, driver: string | null): Promise<number> =>
     run(`INSERT INTO workflow_run (workflow_id, status, driver, user) VALUES (?, ?, ?, 'x')`, [workflow_id, status, driver]);
 

@@ -1,6 +1,6 @@
 /** What people ask about workflows: lists by filters, templates, runs, errors, and the stream with all of it. */
 import type { SqlValue } from '@jobmon/entities';
-import { describeOnDatabases, insertWorkflow, type InsertedWorkflow } from '@jobmon/testkit';
+import { describeOnDatabases, execute, insertWorkflow, type InsertedWorkflow } from '@jobmon/testkit';
 import { ok } from '../test/definitions';
 import { call, serve, type Json, type Served } from '../test/serve';
 import { newestErrors } from './workflow-error';
@@ -12,10 +12,7 @@ describeOnDatabases('views of workflows', (database) => {
   });
   afterAll(() => served.close());
 
-  const run = (sql: string, params: SqlValue[] = []): Promise<number> =>
-    database().write({ label: 'test' }, function* () {
-      return (yield { sql, params }).insert_id;
-    });
+  const run = (sql: string, params: SqlValue[] = []): Promise<number> => execute(database(), sql, params);
   const get = (path: string): Promise<Json> => ok(served, 'GET', `/api/v4/workflows${path}`);
   const refusal = async (path: string): Promise<unknown[]> => {
     const { status, json } = await call(served, 'GET', `/api/v4/workflows${path}`);

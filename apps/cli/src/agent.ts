@@ -4,14 +4,16 @@ import {
   getAgent,
   listAgents,
   restoreAgent,
-  taskInstanceMachine,
   type AgentView,
   type HeldAttempt,
+  type ReplyOf,
 } from '@jobmon/contracts';
 import { loginName } from '@jobmon/client';
 import { InvalidArgumentError, type Command } from 'commander';
 import { printFields, printList, printOne, printTable, type Column, type Fields } from './print';
 import { ask, findApi, parseId, parseSeconds, parseWords } from './server';
+import { instanceLabel } from './task';
+import { countOf } from './text';
 
 interface StartFlags {
   readonly cluster?: string[];
@@ -43,12 +45,13 @@ export function addAgentCommands(jobmon: Command): void {
     .addHelpText(
       'after',
       `
-It runs until SIGTERM or Ctrl-C: then it takes nothing new, waits for its running commands, and leaves.
-A second signal leaves at once: commands go on, and the next agent here takes them up.
+It runs until SIGTERM or Ctrl-C: then it takes nothing new, waits for its
+running commands, and leaves. A second signal leaves at once: commands go on,
+and the next agent here takes them up.
 
 Examples:
   jobmon agent --cluster multiprocess --cores 8 --memory 32G
-  JOBMON__HTTP__SERVICE_URL=http://head:8070 JOBMON__HTTP__TOKEN=… jobmon agent --any-user
+  JOBMON__HTTP__TOKEN=… jobmon agent --server http://head:8070 --any-user
   jobmon agent list
   jobmon agent drain 3 --reason 'new kernel'`,
     )
@@ -139,7 +142,7 @@ async function list(): Promise<void> {
 
 const ATTEMPT_COLUMNS: readonly Column<HeldAttempt>[] = [
   { title: 'TASK', of: (row) => row.task_id, align: 'right' },
-  { title: 'STATUS', of: wordOf, isStatus: true },
+  { title: 'STATUS', of: (row) => instanceLabel(row.status), isStatus: true },
   { title: 'SINCE', of: (row) => row.status_date },
   { title: 'CORES', of: (row) => row.cores, align: 'right' },
   { title: 'MEMORY', of: (row) => gibText(row.memory_gib), align: 'right' },
@@ -178,19 +181,25 @@ async function show(agent_id: number): Promise<void> {
 }
 
 async function drain(agent_id: number, { reason }: { reason: string }): Promise<void> {
-  await ask(drainAgent, { agent_id, user: loginName(), reason });
+  const reply = await ask(drainAgent, { agent_id, user: loginName(), reason });
   const { agent } = await ask(getAgent, { agent_id });
   const count = attemptsOf(agent);
-  const rest = count === 0 ? 'has nothing left to do' : `leaves when its ${count} attempts have ended`;
-  process.stderr.write(`Agent ${agent_id} on ${agent.hostname} gets nothing new and ${rest}.\n`);
+  const rest =
+    count === 0 ? 'has nothing left to do' : `leaves when its ${countOf(count, 'attempt')} ${count === 1 ? 'has' : 'have'} ended`;
+  printStanding('drain', reply, `agent ${agent_id} on ${agent.hostname} gets nothing new and ${rest}`);
 }
 
 async function restore(agent_id: number, { reason }: { reason: string }): Promise<void> {
-  await ask(restoreAgent, { agent_id, user: loginName(), reason });
-  process.stderr.write(`Agent ${agent_id} takes work again.\n`);
+  const reply = await ask(restoreAgent, { agent_id, user: loginName(), reason });
+  printStanding('restore', reply, `agent ${agent_id} takes work again`);
 }
 
-const stateOf = ({ state }: AgentView): string => state.toUpperCase();
+function printStanding(verb: string, reply: ReplyOf<typeof drainAgent>, sentence: string): void {
+  const fields: Fields<typeof reply> = { agent_id: (row) => row.agent_id, verb: () => verb, state: stateOf };
+  printOne(reply, fields, () => process.stdout.write(`${sentence}\n`));
+}
+
+const stateOf = ({ state }: Pick<AgentView, 'state'>): string => state.toUpperCase();
 
 const attemptsOf = ({ attempts }: AgentView): number => Object.values(attempts).reduce((sum, count) => sum + count, 0);
 
@@ -202,13 +211,8 @@ const memoryOf = (row: AgentView): string =>
 /** With one decimal where that tells something. */
 const gibText = (gib: number): string => String(gib < 10 ? Math.round(gib * 10) / 10 : Math.round(gib));
 
-function wordOf({ status }: HeldAttempt): string {
-  const states: Readonly<Record<string, { readonly label: string }>> = taskInstanceMachine.states;
-  return states[status]?.label ?? status;
-}
-
 function recordOfAttempt(attempt: HeldAttempt): Record<string, unknown> {
-  return { ...attempt, status: wordOf(attempt) };
+  return { ...attempt, status: instanceLabel(attempt.status) };
 }
 
 function parseCores(text: string): number {

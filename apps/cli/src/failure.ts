@@ -43,6 +43,8 @@ export function exitCodeOf(error: unknown): number {
 /** One line. An error that is none of ours is a bug; `JOBMON_DEBUG=1` shows where it came from. */
 export function sentenceOf(error: unknown): string {
   if (process.env.JOBMON_DEBUG === '1' && error instanceof Error) return error.stack ?? error.message;
+  if ((error as NodeJS.ErrnoException | undefined)?.syscall === 'uv_cwd')
+    return 'the folder that you are in is gone: go to another one';
   const message = error instanceof Error ? error.message : String(error);
   if (
     error instanceof JobmonError &&

@@ -25,6 +25,23 @@ test('a table that is too wide takes the room from its flexible columns', () => 
   expect(Math.max(...lines.map((line) => [...line].length))).toBe(40);
 });
 
+test('prose stands below its row, broken at blanks, a word longer than a line without its middle, and at most four lines of it', () => {
+  const reason: Column<Row> = { title: 'REASON', of: (row) => row.name, isBelow: true };
+  const below = (name: string): string[] => tableOf([columns[0]!, reason], [{ id: 1, name, status: '' }], 24, false);
+  expect(below('no such place')).toEqual(['ID', ' 1', '    no such place']);
+  expect(below('cat: /home/ada/project/data/places.csv: no such file')).toEqual([
+    'ID',
+    ' 1',
+    '    cat:',
+    '    /home/…a/places.csv:',
+    '    no such file',
+  ]);
+  expect(below('word '.repeat(100)).slice(2)).toEqual([
+    ...Array<string>(3).fill('    word word word word'),
+    '    word word word word…',
+  ]);
+});
+
 test('colours do not count as width and are left out where they are not wanted', () => {
   const rows = [{ id: 1, name: 'a', status: 'DONE' }];
   expect(tableOf(columns, rows, 80, true)[1]).toBe(' 1  \x1b[32mDONE\x1b[0m    a');

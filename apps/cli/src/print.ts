@@ -4,13 +4,16 @@
  */
 import { Option } from 'commander';
 import { hasColours, isForPrograms, settings, SHAPES, widthOf, type Shape } from './settings';
-import { columnsOf, cut, padded, oneLine } from './text';
+import { columnsOf, cut, cutMiddle, padded, oneLine, wrapped } from './text';
 
 export { oneLine } from './text';
 export type { Shape } from './settings';
 
 /** A column that gives room to others keeps this much. */
 const COLUMN_MIN = 8;
+/** What stands below a row has no more lines. */
+const BELOW_LINES_MAX = 4;
+const BELOW_INDENT = '    ';
 
 /** `-o table|json|jsonl|csv`, for a command that wants to see it among its own options. */
 export function output(): Option {
@@ -29,6 +32,8 @@ export interface Column<Row> {
   readonly align?: 'right';
   /** Gives room when the table is too wide: what is cut off ends with an ellipsis. */
   readonly isFlexible?: true;
+  /** Prose that is worth the whole width: it stands below the row, broken at blanks, and has no title. */
+  readonly isBelow?: true;
   /** A status: coloured on a terminal. */
   readonly isStatus?: true;
 }
@@ -101,13 +106,10 @@ export function printFields(fields: readonly (readonly [string, string | number 
   }
 }
 
-export function tableOf<Row>(
-  columns: readonly Column<Row>[],
-  rows: readonly Row[],
-  columns_max: number,
-  colours: boolean,
-): string[] {
-  const cells = rows.map((row) => columns.map((column) => oneLine(String(column.of(row) ?? '-'))));
+export function tableOf<Row>(all: readonly Column<Row>[], rows: readonly Row[], columns_max: number, colours: boolean): string[] {
+  const columns = all.filter(({ isBelow }) => !isBelow);
+  const textOf = (column: Column<Row>, row: Row): string => oneLine(String(column.of(row) ?? '-'));
+  const cells = rows.map((row) => columns.map((column) => textOf(column, row)));
   const widths = columns.map(({ title }, i) => cells.reduce((width, line) => Math.max(width, columnsOf(line[i]!)), title.length));
   let excess = widths.reduce((sum, width) => sum + width + 2, -2) - columns_max;
   // Last first: what stands on the left names the row.
@@ -123,8 +125,23 @@ export function tableOf<Row>(
     const filled = padded(shown, widths[i]!, align);
     return isStatus ? filled.replace(shown, () => coloured(shown, colours)) : filled;
   };
-  const lines = [columns.map(({ title }) => title), ...cells];
-  return lines.map((line) => line.map(cellOf).join('  ').trimEnd());
+  const lineOf = (texts: readonly string[]): string => texts.map(cellOf).join('  ').trimEnd();
+  const below = all.filter(({ isBelow }) => isBelow);
+  return [
+    lineOf(columns.map(({ title }) => title)),
+    ...rows.flatMap((row, nth) => [
+      lineOf(cells[nth]!),
+      ...below.flatMap((column) => linesBelow(textOf(column, row), columns_max - BELOW_INDENT.length)),
+    ]),
+  ];
+}
+
+/** A word that is longer than a line, most often a path, loses its middle; what is more than a few lines loses its end. */
+function linesBelow(text: string, columns_max: number): string[] {
+  const words = text.split(' ').map((word) => cutMiddle(word, columns_max));
+  const lines = wrapped(words.join(' '), columns_max);
+  const [shown, rest] = [lines.slice(0, BELOW_LINES_MAX - 1), lines.slice(BELOW_LINES_MAX - 1).join(' ')];
+  return [...shown, ...(rest === '' ? [] : [cut(rest, columns_max)])].map((line) => BELOW_INDENT + line);
 }
 
 const COLOUR_OF: Readonly<Record<string, number>> = {

@@ -28,10 +28,11 @@ export function program(): Command {
   jobmon.addHelpText(
     'after',
     `
-These options stand anywhere on the line. Data goes to standard output, the rest to standard error.
+These options stand anywhere on the line. Data goes to standard output, the rest
+to standard error.
 
-Exit codes: 0 done, 1 error, 2 wrong usage, 3 not found, 4 not allowed, 5 no server,
-6 the workflow did not end DONE, 7 timed out, 130 left with Ctrl-C.
+Exit codes: 0 done, 1 error, 2 wrong usage, 3 not found, 4 not allowed,
+5 no server, 6 the workflow did not end DONE, 7 timed out, 130 left with Ctrl-C.
 
 Examples:
   jobmon serve                      start a server for yourself
@@ -45,8 +46,8 @@ Examples:
   jobmon workflow retry 7           run the failed tasks again
   jobmon workflow show 7 -o json    for programs
 
-The server is found by itself when you started it on this machine; else give --server
-or --profile, or set JOBMON__HTTP__SERVICE_URL (and JOBMON__HTTP__TOKEN).`,
+The server is found by itself when you started it on this machine; else give
+--server or --profile, or set JOBMON__HTTP__SERVICE_URL (and JOBMON__HTTP__TOKEN).`,
   );
   addServeCommand(jobmon);
   addRunCommand(jobmon);

@@ -79,6 +79,21 @@ test('a view at 80 columns without colours says it all in ASCII', () => {
   ]);
 });
 
+test('a shell that names the file it reads is not quoted with that', () => {
+  const told = 'the command ended with exit status 127: a command was not found (nope: not found)';
+  expect(gistOf(told, '/home/ada/agent/attempts/7/start.sh: 2: nope: not found\n')).toBe('nope: not found (exit status 127)');
+});
+
+test('of an error that is too long for its line the reason stays, the name and paths lose their middles', () => {
+  const path = '/ihme/homes/ada/malaria/2026-11/estimates/kenya.csv';
+  const stderr_tail = `cat: ${path}: No such file`;
+  const lineIn = (columns: number): string =>
+    errorLine(error(1, { task_name: 'fit_location-6_year-1990_draws-1000', stderr_tail }), columns);
+  expect(lineIn(200)).toBe(`10:22:31  task 1 fit_location-6_year-1990_draws-1000: cat: ${path}: No such file (exit status 1)`);
+  expect(lineIn(96)).toBe('10:22:31  task 1 fit_lo…90_draws-1000: cat: /ihme/…es/kenya.csv: No such file (exit status 1)');
+  expect(lineIn(79)).toBe('10:22:31  task 1 fit_lo…90_draws-1000: cat: /ihme/…es/kenya.csv: No such file …');
+});
+
 test.each([20, 33, 40, 60, 79, 120, 300])(
   'no line is wider than %d columns, however long names are, with colours or without',
   (columns) => {

@@ -5,7 +5,7 @@
 import { type TaskTemplateProgress, type WorkflowError, type WorkflowProgress, type WorkflowView } from '@jobmon/contracts';
 import { taskCounts, workflowStatusLabel, type TaskCounts } from '@jobmon/client';
 import { coloured } from './print';
-import { columnsOf, cut, durationText, padded, grouped, oneLine } from './text';
+import { columnsOf, cut, cutMiddle, durationText, padded, grouped, oneLine } from './text';
 
 /** One look at a workflow. */
 export interface Look {
@@ -31,6 +31,9 @@ const COLUMNS_MAX = 110;
 const BAR_COLUMNS_MAX = 50;
 const TEMPLATE_BAR_COLUMNS = 16;
 const TEMPLATE_NAME_COLUMNS_MAX = 32;
+/** What a task's name, and a path in the reason, get of an error's line that is too long. */
+const ERROR_NAME_COLUMNS = 20;
+const ERROR_PATH_COLUMNS = 20;
 
 /** Tasks that are done a minute, over what was seen within the last minute. */
 export class Meter {
@@ -182,19 +185,28 @@ function chosen(all: readonly TaskTemplateProgress[], count: number): TaskTempla
 
 function errorLines(errors: readonly WorkflowError[], columns: number, canvas: Canvas): string[] {
   if (errors.length === 0) return [];
-  return [paint('newest errors', 1, canvas), ...errors.map((error) => cut(`  ${errorLine(error)}`, columns))];
+  return [paint('newest errors', 1, canvas), ...errors.map((error) => `  ${errorLine(error, columns - 2)}`)];
 }
 
-/** `10:22:31  task 12 sum_7: ValueError: no such place`. */
-export function errorLine({ error_time, task_id, task_name, description, stderr_tail }: WorkflowError): string {
+/** `10:22:31  task 12 sum_7: ValueError: no such place`. Where that is too long, the name and paths lose their middles first. */
+export function errorLine(
+  { error_time, task_id, task_name, description, stderr_tail }: WorkflowError,
+  columns = Infinity,
+): string {
   const time = error_time === null ? '' : `${error_time.slice(11)}  `;
-  return `${time}task ${task_id} ${oneLine(task_name)}: ${oneLine(gistOf(description, stderr_tail))}`;
+  const [name, gist] = [oneLine(task_name), oneLine(gistOf(description, stderr_tail))];
+  const whole = `${time}task ${task_id} ${name}: ${gist}`;
+  if (columnsOf(whole) <= columns) return whole;
+  const words = gist.split(' ').map((word) => (word.includes('/') ? cutMiddle(word, ERROR_PATH_COLUMNS) : word));
+  return cut(`${time}task ${task_id} ${cutMiddle(name, ERROR_NAME_COLUMNS)}: ${words.join(' ')}`, columns);
 }
 
 /** What an error is about: the last line that its command wrote to its standard error, else the last line of its own text. */
 export function gistOf(description: string, stderr_tail: string | null): string {
   const lastLine = (text: string): string => text.trimEnd().split('\n').at(-1)?.trim() ?? '';
-  const [said, told] = [lastLine(stderr_tail ?? ''), lastLine(description)];
+  // A shell names the file that it reads: the agent's, which tells nobody anything.
+  const said = lastLine(stderr_tail ?? '').replace(/^\/\S+\/start\.sh: (line )?\d+: /, '');
+  const told = lastLine(description);
   if (said === '' || told === said) return told;
   const ended = /exit (?:code|status) \d+|signal \w+/i.exec(told)?.[0];
   return ended === undefined ? told || said : `${said} (${ended})`;

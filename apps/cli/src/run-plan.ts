@@ -2,7 +2,7 @@
 import type { PlannedGroup, PlannedTask, WorkflowPlan } from '@jobmon/client';
 import { printFields, printRecord, printTable, type Column } from './print';
 import { isForPrograms } from './settings';
-import { durationText } from './text';
+import { countOf, durationText } from './text';
 
 export function printPlan(plan: WorkflowPlan): void {
   if (isForPrograms()) return printRecord(plan);
@@ -10,7 +10,7 @@ export function printPlan(plan: WorkflowPlan): void {
     ['workflow', plan.name],
     ['tool', plan.tool],
     ['args', plan.args ?? '(a new workflow each time)'],
-    ['tasks', `${plan.tasks} with ${plan.edges} edges on ${plan.levels} levels`],
+    ['tasks', `${plan.tasks} with ${countOf(plan.edges, 'edge')} on ${countOf(plan.levels, 'level')}`],
   ]);
   process.stdout.write('\n');
   const isTold = plan.groups.some(({ name, template }) => name !== template);

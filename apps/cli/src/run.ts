@@ -14,7 +14,8 @@ import { printOne, type Fields } from './print';
 import { printPlan } from './run-plan';
 import { ask, connect } from './server';
 import { settings, tell } from './settings';
-import { printEnd, watchWorkflow } from './watch';
+import { countOf } from './text';
+import { watchAndPrint } from './watch';
 
 interface Flags {
   detach?: true;
@@ -47,11 +48,11 @@ A file, whole:
   tool: word count
   cluster: multiprocess
   tasks:
-    count: {command: 'wc -w < {day}.txt > {day}.count', matrix: {day: [mon, tue, wed]}}
-    add: {command: 'cat *.count', needs: count}
+    count: {command: 'wc -w < {day}.txt > {day}.n', matrix: {day: [mon, tue]}}
+    add: {command: 'cat *.n', needs: count}
 
-Ctrl-C leaves the watching; the workflow is the server's and goes on. End it with
-jobmon workflow cancel. docs/workflow-files.md tells every key.
+Ctrl-C leaves the watching; the workflow is the server's and goes on. End it
+with jobmon workflow cancel. docs/workflow-files.md tells every key.
 
 Examples:
   jobmon run flow.yaml --dry-run
@@ -108,18 +109,19 @@ async function start(file: WorkflowFile, flags: Flags): Promise<void> {
     const { workflow_id, status } = await ask(getWorkflow, { workflow_id: standing.workflow_id });
     if (flags.resume && status === 'D') {
       // There is nothing left to do, which is what was asked for.
-      return flags.detach ? printStarted(workflow_id, null) : printEnd(await watchWorkflow(workflow_id));
+      if (flags.detach) printStarted(workflow_id, null);
+      else await watchAndPrint(workflow_id);
+      return;
     }
     if (!standing.is_refused_as_known) throw error;
     throw status === 'D' ? alreadyDone(workflow_id) : notAsked(workflow_id, status === 'R');
   }
   const { workflowId, workflowRunId } = submitted;
   if (flags.detach) return printStarted(workflowId, workflowRunId);
-  tell(`Workflow ${workflowId} of ${file.taskCount} tasks is the server's now. Ctrl-C leaves the watching, not the workflow.`);
+  tell(`Workflow ${workflowId} of ${countOf(file.taskCount, 'task')} is the server's now. Ctrl-C leaves the watching only.`);
   try {
-    const end = await watchWorkflow(workflowId);
-    printEnd(end);
-    if (end.workflow.status !== 'D') tell(nextSteps(workflowId, file));
+    const { workflow: ended } = await watchAndPrint(workflowId);
+    if (ended.status !== 'D') tell(nextSteps(workflowId, file));
   } catch (error) {
     throw error instanceof Interrupted ? left(workflowId) : error;
   }

@@ -54,7 +54,7 @@ export async function gather<Row, At>(
 
 export function parseId(text: string): number {
   const id = /^\d{1,10}$/.test(text) ? Number(text) : 0;
-  if (id < 1 || id > ID_MAX) throw new InvalidArgumentError('It must be a whole number above 0.');
+  if (id < 1 || id > ID_MAX) throw new InvalidArgumentError(`It must be a whole number from 1 to ${ID_MAX}.`);
   return id;
 }
 
@@ -66,6 +66,24 @@ export function parseIds(text: string, former: readonly number[] = []): number[]
 /** For an option that is repeated, or given `a,b`. */
 export function parseWords(text: string, former: readonly string[] = []): string[] {
   return [...former, ...text.split(',').map((part) => part.trim())].filter((word) => word !== '');
+}
+
+/** For an option of statuses, repeated or given `a,b`: words or letters of a machine, in any case, and other words for some. */
+export function statusParser<Letter extends string>(
+  states: Readonly<Record<Letter, { readonly label: string }>>,
+  others: Readonly<Record<string, string>> = {},
+): (text: string, former?: readonly Letter[]) => Letter[] {
+  const known = Object.entries<{ readonly label: string }>(states) as [Letter, { readonly label: string }][];
+  return (text, former = []) => {
+    const letters = parseWords(text.toUpperCase()).map((given) => {
+      const word = others[given] ?? given;
+      const found = known.find(([letter, { label }]) => letter === word || label === word);
+      if (found === undefined)
+        throw new InvalidArgumentError(`It must be one of ${known.map(([, { label }]) => label).join(', ')}.`);
+      return found[0];
+    });
+    return [...former, ...letters];
+  };
 }
 
 /** For an option that is repeated. */

@@ -2,8 +2,9 @@
  * `jobmon task log`: what a command prints. While it runs its output is in a file on its host; when it has ended the database has the end
  * of it, and the file, where it can be read from here, all of it.
  */
-import { constants } from 'node:fs';
+import { constants, existsSync } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
+import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { getTask, taskInstanceMachine, type TaskInstanceStatus, type TaskInstanceView } from '@jobmon/contracts';
 import { InvalidArgumentError, type Command } from 'commander';
@@ -91,7 +92,10 @@ async function log(task_id: number, flags: Flags): Promise<void> {
     }
   }
   writeText(text);
-  if (text === '') tell(`Attempt ${number} printed nothing there.`);
+  if (text === '') {
+    const isGone = file !== null && instance.nodename === hostname() && !existsSync(file);
+    tell(isGone ? `Nothing of attempt ${number} is kept: ${oneLine(file)} is gone.` : `Attempt ${number} printed nothing there.`);
+  }
   if (!stderr && instance.stderr_log) tell('There is more on standard error: add --stderr.');
 }
 

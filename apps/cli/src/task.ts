@@ -13,12 +13,12 @@ import {
   type TaskStatus,
   type TaskView,
 } from '@jobmon/contracts';
-import { InvalidArgumentError, type Command } from 'commander';
+import type { Command } from 'commander';
 import { printFields, printList, printOne, type Column, type Fields } from './print';
-import { ask, gather, parseCount, parseId, parseWords } from './server';
+import { ask, gather, parseCount, parseId, statusParser } from './server';
 import { isForPrograms, tell, widthOf } from './settings';
 import { addLogCommand } from './task-log';
-import { bytesText, durationText, oneLine, wrapped } from './text';
+import { bytesText, countOf, durationText, oneLine, wrapped } from './text';
 
 /** Tasks of one answer of the api. */
 export const TASKS_PAGE_MAX = 1_000;
@@ -62,17 +62,7 @@ export function addTaskCommands(jobmon: Command): void {
 }
 
 /** For an option that is repeated, or given `a,b`. */
-export function parseTaskStatuses(text: string, former: readonly TaskStatus[] = []): TaskStatus[] {
-  const states = Object.entries(taskMachine.states) as [TaskStatus, { label: string }][];
-  const letters = parseWords(text).map((given) => {
-    const word = given.toUpperCase() === 'FATAL' ? 'ERROR_FATAL' : given.toUpperCase();
-    const found = states.find(([letter, { label }]) => letter === word || label === word);
-    if (found === undefined)
-      throw new InvalidArgumentError(`It must be one of ${states.map(([, { label }]) => label).join(', ')}.`);
-    return found[0];
-  });
-  return [...former, ...letters];
-}
+export const parseTaskStatuses = statusParser(taskMachine.states, { FATAL: 'ERROR_FATAL' });
 
 const taskLabel = (letter: TaskStatus): string => taskMachine.states[letter].label;
 
@@ -188,13 +178,13 @@ function askedText({ cores, memory, runtime, ...rest }: Record<string, unknown>,
   const others = Object.entries(rest).filter(
     ([name, value]) => !['stdout', 'stderr'].includes(name) && value !== null && value !== '',
   );
-  return [
-    ...(cores === undefined ? [] : [`${String(cores)} core${cores === 1 ? '' : 's'}`]),
+  const words = [
+    ...(cores === undefined ? [] : [countOf(Number(cores), 'core')]),
     ...(memory === undefined ? [] : [typeof memory === 'number' ? bytesText(memory * 2 ** 30) : String(memory)]),
     ...(runtime === undefined ? [] : [typeof runtime === 'number' ? durationText(runtime) : String(runtime)]),
     ...others.map(([name, value]) => `${name} ${typeof value === 'object' ? JSON.stringify(value) : String(value)}`),
-    ...(queue === null ? [] : [`in ${queue}`]),
-  ].join(', ');
+  ];
+  return [...(words.length === 0 ? ['nothing'] : words), ...(queue === null ? [] : [`in ${queue}`])].join(', ');
 }
 
 /** The word for a status of an attempt; a letter that is not known stays. */

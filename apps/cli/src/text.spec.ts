@@ -1,4 +1,4 @@
-import { bytesText, columnsOf, cut, durationText, padded, grouped, oneLine, wrapped } from './text';
+import { bytesText, columnsOf, cut, cutMiddle, durationText, padded, grouped, oneLine, wrapped } from './text';
 
 test.each([
   ['abc', 3],
@@ -17,6 +17,12 @@ test.each([
   ['abc', 1, '…'],
   ['abc', 0, ''],
 ])('cut %j to %d', (text, columns, shown) => expect(cut(text, columns)).toBe(shown));
+
+test.each([
+  ['/a/b/c', 6, '/a/b/c'],
+  ['/home/ada/fit/run.py', 12, '/ho…t/run.py'],
+  ['数据处理数据处理', 9, '数…据处理'],
+])('cut the middle of %j to %d', (text, columns, shown) => expect(cutMiddle(text, columns)).toBe(shown));
 
 test('padded fills up to the columns, whatever the characters', () => {
   expect(padded('数', 4)).toBe('数  ');

@@ -43,6 +43,20 @@ export function cut(text: string, columns_max: number): string {
   return columns_max < 1 ? '' : `${kept}…`;
 }
 
+/** As `cut`, but what is left out is in the middle, after a third: a path is told by where it begins and, more so, by where it ends. */
+export function cutMiddle(text: string, columns_max: number): string {
+  if (columnsOf(text) <= columns_max) return text;
+  const begin = cut(text, Math.ceil(columns_max / 3));
+  let columns = columnsOf(begin);
+  let end = '';
+  for (const char of [...text].reverse()) {
+    columns += columnsOfChar(char);
+    if (columns > columns_max) break;
+    end = char + end;
+  }
+  return begin + end;
+}
+
 /** As `cut`, and filled up with blanks to exactly so many columns. */
 export function padded(text: string, columns: number, align: 'left' | 'right' = 'left'): string {
   const shown = cut(text, columns);
@@ -64,6 +78,11 @@ export function wrapped(text: string, columns: number, indent = ''): string[] {
 /** `1,234,567`. */
 export function grouped(number: number): string {
   return String(Math.round(number)).replace(/\B(?=(\d{3})+$)/g, ',');
+}
+
+/** `1 task`, `2 tasks`, `0 tasks`. */
+export function countOf(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`;
 }
 
 /** `8 s`, `12 min 4 s`, `3 h 20 min`, `2 d 5 h`. */

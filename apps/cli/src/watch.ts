@@ -74,14 +74,28 @@ export async function watchWorkflow(workflow_id: number, options: WatchOptions =
   return last as Look;
 }
 
-/** Prints how a workflow ended, as data, and sets the exit code: 0 only when it is DONE. */
-export function printEnd(look: Look): void {
-  if (isForPrograms()) printRecord(recordOf(look.workflow, WORKFLOW_FIELDS));
-  else {
-    const standing = standingOf(look.workflow, true);
-    process.stdout.write(`${lineOf(look).replace(standing, coloured(standing, hasColours(process.stdout)))}\n`);
-  }
+/** As `watchWorkflow`; prints, as data, how it ended, with `-o jsonl` each look on the way too, and sets the exit code: 0 only for DONE. */
+export async function watchAndPrint(workflow_id: number, options: WatchOptions = {}): Promise<Look> {
+  const isEachPrinted = settings.output === 'jsonl';
+  const look = await watchWorkflow(workflow_id, isEachPrinted ? { ...options, onLook: printLook } : options);
+  if (!isEachPrinted) printEnd(look);
   process.exitCode = exitOf(look.workflow);
+  return look;
+}
+
+function printEnd(look: Look): void {
+  if (isForPrograms()) return printRecord(recordOf(look.workflow, WORKFLOW_FIELDS));
+  const standing = standingOf(look.workflow, true);
+  process.stdout.write(`${lineOf(look).replace(standing, coloured(standing, hasColours(process.stdout)))}\n`);
+}
+
+function printLook({ workflow, progress, rate, is_final }: Look): void {
+  printRecord({
+    ...recordOf(workflow, WORKFLOW_FIELDS),
+    retries: progress?.retries ?? 0,
+    tasks_per_minute: rate === null ? null : Math.round(rate * 10) / 10,
+    is_final,
+  });
 }
 
 export function exitOf({ status }: WorkflowView): number {

@@ -1,8 +1,10 @@
 /** `jobmon workflow pause|drain|cancel|resume|retry|reset|limit|priority`: the verbs. Each is done on the server and kept in its history. */
-import { createInterface } from 'node:readline/promises';
+import path from 'node:path';
 import {
   cancelWorkflow,
   drainWorkflow,
+  FACTOR_MAX,
+  getTask,
   getWorkflow,
   JobmonError,
   listTasks,
@@ -17,21 +19,24 @@ import {
   startOverWorkflow,
   VERSION,
   type ControlReply,
+  type ReplyOf,
   type ResourceChange,
   type ResumeMode,
   type TaskStatus,
+  type TaskView,
   type WorkflowDetails,
 } from '@jobmon/contracts';
 import { loginName, requestedResources, taskCounts, workflowStatusLabel } from '@jobmon/client';
 import { InvalidArgumentError, type Command } from 'commander';
+import { confirm } from './confirm';
 import { WrongUsage } from './failure';
 import { printList, printOne, type Fields } from './print';
 import { standingOf } from './progress';
 import { ask, gather, parseId, parseIds, parseTexts } from './server';
-import { settings } from './settings';
+import { settings, tell } from './settings';
 import { parseTaskStatuses, printTasks, TASK_STATUS_WORDS, TASKS_PAGE_MAX } from './task';
-import { oneLine } from './text';
-import { printEnd, watchWorkflow } from './watch';
+import { countOf, oneLine } from './text';
+import { watchAndPrint } from './watch';
 import { limitOf, runLabel } from './workflow-record';
 
 /** What every verb takes. */
@@ -109,8 +114,9 @@ export function addControlCommands(workflow: Command): void {
     .action(priority);
 }
 
-function parseLimit(text: string): number | null {
-  if (text.toLowerCase() === 'none') return null;
+/** Commander takes null for no value at all: none stays a word here. */
+function parseLimit(text: string): number | 'none' {
+  if (text.toLowerCase() === 'none') return 'none';
   if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('It must be a whole number, or none.');
   return Number(text);
 }
@@ -162,8 +168,9 @@ async function drain(workflow_id: number, flags: Flags): Promise<void> {
 async function cancel(workflow_id: number, flags: Careful): Promise<void> {
   const details = await ask(getWorkflow, { workflow_id });
   const { running, scheduled } = taskCounts(details.tasks);
-  if (flags.dryRun) return printPlan(details, 'cancel', running + scheduled, `${running} running commands would be killed`);
-  await confirm(flags, `Cancel ${nameOf(details)} and kill its ${running} running commands?`);
+  if (flags.dryRun)
+    return printPlan(details, 'cancel', running + scheduled, `${countOf(running, 'running command')} would be killed`);
+  if (!flags.yes) await confirm(`Cancel ${nameOf(details)} and kill its ${countOf(running, 'running command')}?`);
   const reply = await ask(cancelWorkflow, { workflow_id, ...who(flags) });
   printDone('cancel', reply, reply.is_pending ? 'cancelled; what runs is being killed' : 'cancelled, nothing of it runs');
 }
@@ -173,13 +180,13 @@ async function reset(workflow_id: number, flags: Careful & { keepDone?: true }):
   const counts = taskCounts(details.tasks);
   const tasks = flags.keepDone ? counts.total - counts.done : counts.total;
   const lost = flags.keepDone ? '' : `, ${counts.done} of them done`;
-  if (flags.dryRun) return printPlan(details, 'reset', tasks, `${tasks} tasks would go back to their beginning${lost}`);
-  await confirm(flags, `Set ${tasks} tasks of ${nameOf(details)} back to their beginning${lost}?`);
+  if (flags.dryRun) return printPlan(details, 'reset', tasks, `${countOf(tasks, 'task')} would go back to the beginning${lost}`);
+  if (!flags.yes) await confirm(`Set ${countOf(tasks, 'task')} of ${nameOf(details)} back to the beginning${lost}?`);
   const reply = await ask(startOverWorkflow, { workflow_id, keep_done: flags.keepDone === true, ...who(flags) });
   printDone(
     'reset',
     reply,
-    `${reply.tasks} tasks were reset; nothing is started (jobmon workflow resume ${workflow_id} does that)`,
+    `${countOf(reply.tasks, 'task')} set back; nothing is started (jobmon workflow resume ${workflow_id} does that)`,
   );
 }
 
@@ -204,11 +211,17 @@ async function resume(workflow_id: number, flags: ResumeFlags): Promise<void> {
       details,
       'resume',
       tasks,
-      `${tasks} tasks that are not done would run, ${counts.fatal} of them failed before`,
+      `what is not done would run: ${countOf(tasks, 'task')}, ${counts.fatal} of them failed before`,
     );
   }
-  const folder = flags.workingDirectory === undefined ? {} : { working_directory: flags.workingDirectory };
-  const reply = await ask(resumeWorkflow, { workflow_id, mode, resources, ...folder, client_version: VERSION, ...who(flags) });
+  const reply = await ask(resumeWorkflow, {
+    workflow_id,
+    mode,
+    resources,
+    ...folderOf(flags),
+    client_version: VERSION,
+    ...who(flags),
+  });
   const sentence = reply.is_pending ? 'goes on as soon as its former run has ended' : `goes on in run ${reply.workflow_run_id}`;
   await printAndWatch('resume', reply, sentence, flags.watch);
 }
@@ -228,7 +241,11 @@ function timesOf(text: string): ResourceChange {
   const { name, value, ...of } = partsOf(text, '--times');
   if (!AMOUNTS.includes(name)) throw new WrongUsage(`--times: '${oneLine(name)}' is none of ${AMOUNTS.join(', ')}`);
   const factor = Number(value);
-  if (!(factor > 0)) throw new WrongUsage(`--times: the factor of ${name} must be a number above 0, not '${oneLine(value)}'`);
+  if (!(factor > 0 && factor <= FACTOR_MAX)) {
+    throw new WrongUsage(
+      `--times: the factor of ${name} must be a number above 0, at most ${FACTOR_MAX}, not '${oneLine(value)}'`,
+    );
+  }
   return { ...of, times: { [name]: factor } };
 }
 
@@ -248,6 +265,11 @@ function setOf(text: string): ResourceChange {
   }
 }
 
+/** As it is meant here, wherever the server and its agents are. */
+function folderOf({ workingDirectory }: { workingDirectory?: string }): { working_directory?: string } {
+  return workingDirectory === undefined ? {} : { working_directory: path.resolve(workingDirectory) };
+}
+
 interface RetryFlags extends Flags {
   task?: number[];
   template?: string;
@@ -263,31 +285,19 @@ async function retry(workflow_id: number, flags: RetryFlags): Promise<void> {
   if (task !== undefined && (template !== undefined || status !== undefined)) {
     throw new WrongUsage('--task names the tasks; --template and --status choose them: give one or the other');
   }
+  if (flags.dryRun) {
+    const tasks = task === undefined ? await tasksLike(workflow_id, flags) : await tasksOf(workflow_id, task);
+    printTasks(tasks);
+    if (tasks.length === 0) tell('There is no such task: nothing would run again.');
+    return;
+  }
   const isChosen = template !== undefined || status !== undefined;
-  const isListed = isChosen || (flags.dryRun === true && task === undefined);
-  const chosen = isListed
-    ? await gather(Infinity, TASKS_PAGE_MAX, async (after: number | undefined, count) => {
-        const request = {
-          workflow_id,
-          after: after ?? 0,
-          limit: count,
-          status: status ?? ['F' as const],
-          task_template: template,
-        };
-        const { tasks, next } = await ask(listTasks, request);
-        return { rows: tasks, next };
-      })
-    : undefined;
-  if (flags.dryRun && chosen !== undefined) return printTasks(chosen.rows);
-  if (flags.dryRun)
-    return printPlan(await ask(getWorkflow, { workflow_id }), 'retry', task!.length, `task ${task!.join(', ')} would run again`);
-  const ids = task ?? chosen?.rows.map(({ task_id }) => task_id);
+  const ids = task ?? (isChosen ? (await tasksLike(workflow_id, flags)).map(({ task_id }) => task_id) : undefined);
   if (ids?.length === 0) throw new JobmonError('NOT_FOUND', `workflow ${workflow_id} has no such task`);
-  const folder = flags.workingDirectory === undefined ? {} : { working_directory: flags.workingDirectory };
   const request = {
     workflow_id,
     with_downstream: flags.withDownstream === true,
-    ...folder,
+    ...folderOf(flags),
     client_version: VERSION,
     ...who(flags),
   };
@@ -296,37 +306,58 @@ async function retry(workflow_id: number, flags: RetryFlags): Promise<void> {
     const piece = await ask(retryTasks, { ...request, task_ids: ids?.slice(from, from + RETRY_IDS_MAX) ?? 'failed' });
     reply = { ...piece, tasks: (reply?.tasks ?? 0) + piece.tasks, is_changed: piece.is_changed || reply?.is_changed === true };
   }
-  const count = `${reply!.tasks} task${reply!.tasks === 1 ? '' : 's'}`;
-  await printAndWatch('retry', reply!, `${count} run${reply!.tasks === 1 ? 's' : ''} again`, flags.watch);
+  await printAndWatch('retry', reply!, `${countOf(reply!.tasks, 'task')} run${reply!.tasks === 1 ? 's' : ''} again`, flags.watch);
+}
+
+/** Those of a template, in chosen statuses or failed. */
+async function tasksLike(workflow_id: number, { template, status = ['F'] }: RetryFlags): Promise<TaskView[]> {
+  const { rows } = await gather<TaskView, number>(Infinity, TASKS_PAGE_MAX, async (after = 0, count) => {
+    const { tasks, next } = await ask(listTasks, { workflow_id, after, limit: count, status, task_template: template });
+    return { rows: tasks, next };
+  });
+  return rows;
+}
+
+/** Refused as the retry itself would be. */
+async function tasksOf(workflow_id: number, ids: readonly number[]): Promise<TaskView[]> {
+  const found: ReplyOf<typeof getTask>[] = [];
+  for (const task_id of ids) found.push(await ask(getTask, { task_id }));
+  const strangers = found.filter((reply) => reply.workflow_id !== workflow_id).map(({ task }) => task.task_id);
+  if (strangers.length > 0) {
+    throw new JobmonError('MALFORMED', `all tasks must be of workflow ${workflow_id}, but tasks ${strangers.join(', ')} are not`);
+  }
+  return found.map(({ task }) => task);
 }
 
 async function printAndWatch(verb: string, reply: ControlReply, sentence: string, isWatched: true | undefined): Promise<void> {
   if (!isWatched) return printDone(verb, reply, sentence);
   if (settings.output === 'table') printDone(verb, reply, sentence);
-  printEnd(await watchWorkflow(reply.workflow_id, reply.is_pending ? { after_run: reply.workflow_run_id } : {}));
+  await watchAndPrint(reply.workflow_id, reply.is_pending ? { after_run: reply.workflow_run_id } : {});
 }
 
-async function limit(workflow_id: number, flags: Flags & { workflow?: number | null; template?: string[] }): Promise<void> {
+async function limit(workflow_id: number, flags: Flags & { workflow?: number | 'none'; template?: string[] }): Promise<void> {
   const task_templates = Object.fromEntries(
     (flags.template ?? []).map((text) => {
       const at = text.lastIndexOf('=');
       if (at < 1) throw new WrongUsage(`--template takes NAME=COUNT, not '${oneLine(text)}'`);
       try {
-        return [text.slice(0, at), parseLimit(text.slice(at + 1))];
+        return [text.slice(0, at), limitIn(parseLimit(text.slice(at + 1)))];
       } catch {
         throw new WrongUsage(`--template: the limit must be a whole number, or none, not '${oneLine(text.slice(at + 1))}'`);
       }
     }),
   );
   if (flags.workflow === undefined && flags.template === undefined) return printLimits(workflow_id);
-  const whole = flags.workflow === undefined ? {} : { max_concurrently_running: flags.workflow };
+  const whole = flags.workflow === undefined ? {} : { max_concurrently_running: limitIn(flags.workflow) };
   const reply = await ask(setWorkflowLimits, { workflow_id, ...whole, task_templates, ...who(flags) });
   const limits = [
-    ...(flags.workflow === undefined ? [] : [`the workflow ${flags.workflow ?? 'none'}`]),
+    ...(flags.workflow === undefined ? [] : [`the workflow ${flags.workflow}`]),
     ...Object.entries(task_templates).map(([name, max]) => `${oneLine(name)} ${max ?? 'none'}`),
   ];
   printDone('set_limits', reply, `limits are now: ${limits.join(', ')}`);
 }
+
+const limitIn = (limit: number | 'none'): number | null => (limit === 'none' ? null : limit);
 
 /** What stands: a row for the workflow, whose template is null, and one for each template. */
 async function printLimits(workflow_id: number): Promise<void> {
@@ -360,20 +391,6 @@ function printPlan(details: WorkflowDetails, verb: string, tasks: number, senten
     Object.fromEntries(Object.keys(plan).map((name) => [name, (row: typeof plan) => row[name as keyof typeof plan]])),
     () => process.stdout.write(`${nameOf(details)}: ${sentence}\n`),
   );
-}
-
-/** Asks on a terminal; elsewhere `--yes` has to be given. */
-async function confirm({ yes }: Careful, question: string): Promise<void> {
-  if (yes) return;
-  if (!process.stdin.isTTY || !process.stderr.isTTY)
-    throw new WrongUsage('nobody can be asked here: give --yes to do it, or --dry-run');
-  const reader = createInterface({ input: process.stdin, output: process.stderr });
-  try {
-    const answer = await reader.question(`${question} [y/N] `);
-    if (!/^y(es)?$/i.test(answer.trim())) throw new Error('nothing was done');
-  } finally {
-    reader.close();
-  }
 }
 
 /** What an event tells besides verb and reason, in a few words. */

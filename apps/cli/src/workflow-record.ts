@@ -20,6 +20,15 @@ export function runLabel(letter: string | null): string | null {
   return letter === null ? null : (workflowRunMachine.states[letter as WorkflowRunStatus]?.label ?? letter);
 }
 
+const COUNT_FIELDS: Fields<Pick<WorkflowView, 'tasks'>> = {
+  tasks: (row) => taskCounts(row.tasks).total,
+  pending: (row) => taskCounts(row.tasks).pending,
+  scheduled: (row) => taskCounts(row.tasks).scheduled,
+  running: (row) => taskCounts(row.tasks).running,
+  done: (row) => taskCounts(row.tasks).done,
+  fatal: (row) => taskCounts(row.tasks).fatal,
+};
+
 export const WORKFLOW_FIELDS: Fields<WorkflowView> = {
   workflow_id: (row) => row.workflow_id,
   name: (row) => row.name,
@@ -29,12 +38,7 @@ export const WORKFLOW_FIELDS: Fields<WorkflowView> = {
   is_paused: (row) => row.is_paused,
   priority: (row) => row.priority,
   max_concurrently_running: (row) => limitOf(row.max_concurrently_running),
-  tasks: (row) => taskCounts(row.tasks).total,
-  pending: (row) => taskCounts(row.tasks).pending,
-  scheduled: (row) => taskCounts(row.tasks).scheduled,
-  running: (row) => taskCounts(row.tasks).running,
-  done: (row) => taskCounts(row.tasks).done,
-  fatal: (row) => taskCounts(row.tasks).fatal,
+  ...COUNT_FIELDS,
   created_date: (row) => row.created_date,
   status_date: (row) => row.status_date,
   workflow_run_id: (row) => row.workflow_run_id,
@@ -44,12 +48,7 @@ export const WORKFLOW_FIELDS: Fields<WorkflowView> = {
 export const TEMPLATE_FIELDS: Fields<TaskTemplateProgress> = {
   task_template: (row) => row.task_template,
   max_concurrently_running: (row) => limitOf(row.max_concurrently_running),
-  tasks: (row) => taskCounts(row.tasks).total,
-  pending: (row) => taskCounts(row.tasks).pending,
-  scheduled: (row) => taskCounts(row.tasks).scheduled,
-  running: (row) => taskCounts(row.tasks).running,
-  done: (row) => taskCounts(row.tasks).done,
-  fatal: (row) => taskCounts(row.tasks).fatal,
+  ...COUNT_FIELDS,
   retries: (row) => row.retries,
 };
 

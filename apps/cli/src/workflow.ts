@@ -21,10 +21,10 @@ import { loginName, taskCounts } from '@jobmon/client';
 import { InvalidArgumentError, type Command } from 'commander';
 import { printFields, printList, printRecord, printTable, recordOf, type Column, type Fields } from './print';
 import { gistOf, standingOf } from './progress';
-import { ask, gather, parseCount, parseId, parseSeconds, parseTexts, parseWords } from './server';
-import { isForPrograms, settings, tell } from './settings';
+import { ask, gather, parseCount, parseId, parseSeconds, parseTexts, parseWords, statusParser } from './server';
+import { isForPrograms, tell } from './settings';
 import { oneLine } from './text';
-import { exitOf, printEnd, watchWorkflow } from './watch';
+import { exitOf, watchAndPrint, watchWorkflow } from './watch';
 import { addControlCommands, detailText } from './workflow-control';
 import {
   ERROR_FIELDS,
@@ -53,6 +53,7 @@ export function addWorkflowCommands(jobmon: Command): void {
       '\nExamples:\n  jobmon workflow list\n  jobmon workflow watch 7\n  jobmon workflow pause 7 --reason "disk full"',
     );
   const words = Object.values(workflowMachine.states).map(({ label }) => label);
+  const parseStatuses = statusParser(workflowMachine.states);
   workflow
     .command('list')
     .description('Workflows, newest first. Filters of different kinds must all hold.')
@@ -126,17 +127,6 @@ export function addWorkflowCommands(jobmon: Command): void {
     .addHelpText('after', '\nExample:\n  jobmon workflow history 7')
     .action(history);
   addControlCommands(workflow);
-}
-
-function parseStatuses(text: string, former: readonly WorkflowStatus[] = []): WorkflowStatus[] {
-  const states = Object.entries(workflowMachine.states) as [WorkflowStatus, { label: string }][];
-  const letters = parseWords(text).map((word) => {
-    const found = states.find(([letter, { label }]) => letter === word.toUpperCase() || label === word.toUpperCase());
-    if (found === undefined)
-      throw new InvalidArgumentError(`It must be one of ${states.map(([, { label }]) => label).join(', ')}.`);
-    return found[0];
-  });
-  return [...former, ...letters];
 }
 
 /** A date with or without a time, in UTC; or how long ago. */
@@ -282,21 +272,19 @@ async function status(ids: number[], { user, limit }: { user?: string[]; limit: 
       : (await ask(listWorkflows, { user: users, limit: Math.min(limit, PAGE_MAX) })).workflows.map((row) => row.workflow_id);
   const rows: WorkflowDetails[] = [];
   for (const workflow_id of wanted) rows.push(await ask(getWorkflow, { workflow_id }));
-  const share = (word: 'pending' | 'scheduled' | 'running' | 'done' | 'fatal') => (row: WorkflowDetails) => {
-    const counts = taskCounts(row.tasks);
-    return `${counts[word]} (${counts.total === 0 ? '0.0' : ((100 * counts[word]) / counts.total).toFixed(1)}%)`;
-  };
+  const count = (word: 'pending' | 'scheduled' | 'running' | 'done' | 'fatal') => (row: WorkflowDetails) =>
+    taskCounts(row.tasks)[word];
   printList(rows, { ...(WORKFLOW_FIELDS as Fields<WorkflowDetails>), retries: (row) => row.retries }, [
     { title: 'ID', of: (row) => row.workflow_id, align: 'right' },
-    { title: 'NAME', of: (row) => row.name || '-', isFlexible: true },
     { title: 'STATUS', of: (row) => standingOf(row), isStatus: true },
     { title: 'TASKS', of: (row) => taskCounts(row.tasks).total, align: 'right' },
-    { title: 'PENDING', of: share('pending'), align: 'right' },
-    { title: 'SCHEDULED', of: share('scheduled'), align: 'right' },
-    { title: 'RUNNING', of: share('running'), align: 'right' },
-    { title: 'DONE', of: share('done'), align: 'right' },
-    { title: 'FATAL', of: share('fatal'), align: 'right' },
+    { title: 'WAITING', of: count('pending'), align: 'right' },
+    { title: 'QUEUED', of: count('scheduled'), align: 'right' },
+    { title: 'RUNNING', of: count('running'), align: 'right' },
+    { title: 'DONE', of: count('done'), align: 'right' },
+    { title: 'FAILED', of: count('fatal'), align: 'right' },
     { title: 'RETRIES', of: (row) => row.retries, align: 'right' },
+    { title: 'NAME', of: (row) => row.name || '-', isFlexible: true },
   ]);
   if (rows.length === 0) tell(`There are no workflows of ${users.map(oneLine).join(', ')}.`);
 }
@@ -304,19 +292,7 @@ async function status(ids: number[], { user, limit }: { user?: string[]; limit: 
 async function watch(workflow_id: number, { timeout }: { timeout?: number }): Promise<void> {
   // An unknown id and a server that is away are told at once.
   await ask(getWorkflow, { workflow_id });
-  const limit = timeout === undefined ? {} : { timeout };
-  if (settings.output !== 'jsonl') return printEnd(await watchWorkflow(workflow_id, limit));
-  const { workflow } = await watchWorkflow(workflow_id, { ...limit, onLook: printLook });
-  process.exitCode = exitOf(workflow);
-}
-
-function printLook({ workflow, progress, rate, is_final }: Parameters<typeof printEnd>[0]): void {
-  printRecord({
-    ...recordOf(workflow, WORKFLOW_FIELDS),
-    retries: progress?.retries ?? 0,
-    tasks_per_minute: rate === null ? null : Math.round(rate * 10) / 10,
-    is_final,
-  });
+  await watchAndPrint(workflow_id, timeout === undefined ? {} : { timeout });
 }
 
 async function wait(workflow_id: number, { timeout }: { timeout?: number }): Promise<void> {
@@ -360,7 +336,7 @@ const ERROR_COLUMNS: Column<WorkflowError>[] = [
   { title: 'TASK', of: (row) => row.task_id, align: 'right' },
   { title: 'EXIT', of: (row) => row.exit_code, align: 'right' },
   { title: 'NAME', of: (row) => row.task_name, isFlexible: true },
-  { title: 'ERROR', of: (row) => gistOf(row.description, row.stderr_tail), isFlexible: true },
+  { title: 'ERROR', of: (row) => gistOf(row.description, row.stderr_tail) || '-', isBelow: true },
 ];
 
 const GROUP_COLUMNS: Column<WorkflowErrorGroup>[] = [
@@ -368,7 +344,7 @@ const GROUP_COLUMNS: Column<WorkflowErrorGroup>[] = [
   { title: 'TASKS', of: (row) => row.tasks, align: 'right' },
   { title: 'NEWEST', of: (row) => row.last_error_time },
   { title: 'TASK', of: (row) => row.sample_task_id, align: 'right' },
-  { title: 'ERROR', of: (row) => gistOf(row.sample_error, row.sample_stderr_tail), isFlexible: true },
+  { title: 'ERROR', of: (row) => gistOf(row.sample_error, row.sample_stderr_tail) || '-', isBelow: true },
 ];
 
 async function history(workflow_id: number, { limit }: { limit: number }): Promise<void> {

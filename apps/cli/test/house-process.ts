@@ -94,6 +94,26 @@ export class HouseProcess {
     };
   }
 
+  /** Runs `jobmon` on a terminal of its own and types the answer when it asks; what the terminal shows is all in `stdout`. */
+  async jobmonAsked(answer: string, ...args: string[]): Promise<Finished> {
+    const child = spawn('script', ['-qec', `${jobmonCommand} ${args.join(' ')}`, '/dev/null'], {
+      env: { ...this.env, TERM: 'xterm' },
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    const finished: Finished = { code: null, stdout: '', stderr: '' };
+    child.stdout.setEncoding('utf8').on('data', (text: string) => (finished.stdout += text));
+    const ended = new Promise<number | null>((resolve, reject) => child.on('error', reject).on('close', resolve));
+    await Promise.race([until('it asks', () => finished.stdout.includes('[y/N] ')), ended]);
+    child.stdin.write(answer);
+    finished.code = await ended;
+    return finished;
+  }
+
+  /** Rows of the house's database, read past the house. */
+  rows<Row>(sql: string, ...params: number[]): Row[] {
+    return this.#user.rows<Row>(sql, ...params);
+  }
+
   /** Ctrl-C; answers the exit code. */
   stop(): Promise<number | NodeJS.Signals> {
     return this.#house.end('SIGINT');

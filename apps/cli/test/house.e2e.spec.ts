@@ -2,7 +2,7 @@
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { getTask, registerTool, type JobmonError } from '@jobmon/contracts';
-import { Connection, profilePath, Tool, type Progress, type Task, type Workflow } from '@jobmon/client';
+import { Connection, loginName, profilePath, Tool, type Progress, type Task, type Workflow } from '@jobmon/client';
 import { until } from '@jobmon/testkit';
 import { columnsOf } from '../src/text';
 import { HouseProcess, jobmonCommand, run } from './house-process';
@@ -245,8 +245,14 @@ describe('the command line', () => {
     expect(never).toMatchObject({ code: 3, stderr: expect.stringContaining('was not started yet') });
   });
 
-  test('lists agents and tells its version', async () => {
+  test('lists agents, steers one, and tells its version', async () => {
     expect((await typed('agent', 'list')).stdout).toMatch(/alive .*(sequential|multiprocess)/i);
+    const [{ agent_id }] = await records('agent', 'list');
+    const id = String(agent_id);
+    expect(await records('agent', 'drain', id, '--reason', 'new kernel')).toEqual({ agent_id, verb: 'drain', state: 'DRAINING' });
+    expect((await typed('agent', 'show', id)).stdout).toMatch(/^reason +by .*: new kernel$/m);
+    expect(await typed('agent', 'restore', id)).toEqual({ code: 0, stdout: `agent ${id} takes work again\n`, stderr: '' });
+    expect(await records('agent', 'show', id)).toMatchObject({ state: 'ALIVE', reason: null });
     expect(await typed('version')).toMatchObject({ code: 0, stdout: expect.stringMatching(/^jobmon \d+\.\d+\.\d+\n$/) });
   });
 
@@ -327,7 +333,7 @@ describe('every command of the command line', () => {
   ])('%s has a table for people, and one shape of record for programs', async (_, args, names) => {
     const table = await typed(...args());
     expect([table.code, table.stdout.trim()]).toEqual([0, expect.stringMatching(/^[^[{]/)]);
-    for (const line of table.stdout.split('\n').slice(0, 5)) expect(line.length).toBeLessThanOrEqual(120);
+    for (const line of table.stdout.split('\n').slice(0, 5)) expect(columnsOf(line)).toBeLessThanOrEqual(80);
     const json = await typed(...args(), '-o', 'json');
     const value: Json = JSON.parse(json.stdout);
     const all: Json[] = Array.isArray(value) ? value : [value];
@@ -392,6 +398,11 @@ describe('every command of the command line', () => {
       { task_template: null, max_concurrently_running: 9 },
       { task_template: 'shell', max_concurrently_running: 2 },
     ]);
+    expect((await typed('workflow', 'limit', id, '-w', 'none', '-t', 'shell=none')).stdout).toContain(
+      'the workflow none, shell none',
+    );
+    expect((await records('workflow', 'limit', id)).map((row: Json) => row.max_concurrently_running)).toEqual([null, null]);
+    await verb('limit', id, '-w', '9');
     await verb('priority', id, '-5');
     expect(await records('workflow', 'show', id)).toMatchObject({ priority: -5, is_paused: true, max_concurrently_running: 9 });
     expect(await verb('resume', id)).toMatchObject({ is_paused: false, is_changed: true });
@@ -415,9 +426,29 @@ describe('every command of the command line', () => {
       ['resume', ''],
       ['set_priority', ''],
       ['set_limits', ''],
+      ['set_limits', ''],
+      ['set_limits', ''],
       ['pause', 'because'],
     ]);
     expect((await typed('workflow', 'history', id)).stdout).toMatch(/^WHEN +WHO +WHAT +WHY +DETAIL\n/);
+  });
+
+  test('folders that go away are told: that of the output, and the one that the command is typed in', async () => {
+    const { workflow, tasks } = chain('gone', ['echo lost; rm -r jobmon-logs/$JOBMON_WORKFLOW_ID']);
+    expect((await workflow.run({ workingDirectory })).isDone).toBe(true);
+    const log = await typed('task', 'log', String(tasks[0]!.taskId));
+    expect(log).toMatchObject({
+      code: 0,
+      stdout: '',
+      stderr: expect.stringMatching(/^Nothing of attempt 1 is kept: .*\.out is gone\.\n$/),
+    });
+    const gone = path.join(house.folder, 'gone');
+    const script = `mkdir ${gone}; cd ${gone}; rmdir ${gone}; echo '{tool: t, cluster: dummy, tasks: {a: {command: b}}}' | ${jobmonCommand} run -`;
+    expect(await run('bash', ['-c', script], house.env)).toMatchObject({
+      code: 1,
+      stderr: 'Error: the folder that you are in is gone: go to another one\n',
+    });
+    expect(await records('workflow', 'list', '-n', '1')).toMatchObject([{ name: 'gone' }]);
   });
 
   test('what is unknown is exit code 3, whoever asks', async () => {
@@ -454,10 +485,11 @@ describe('every command of the command line', () => {
     ['workflow priority 1 5000', /-1000 to 1000/],
     ['workflow priority 1', /missing required argument/],
     ['workflow retry 1 --task 2 --template x', /one or the other/],
-    ['workflow retry 1 --task 2,x', /whole number above 0/],
+    ['workflow retry 1 --task 2,x', /whole number from 1 to/],
     ['workflow resume 1 --set memory=lots', /memory must be/],
     ['workflow resume 1 --set colour=red', /none of cores, memory, runtime/],
     ['workflow resume 1 --times memory=0', /above 0/],
+    ['workflow resume 1 --times memory=1001', /at most 1000/],
     ['workflow wait 1 --timeout soon', /a time like/],
     ['workflow reset 1', /--yes/],
     ['task list 1 --status odd', /one of REGISTERING/],
@@ -527,6 +559,169 @@ describe('every command of the command line', () => {
     });
     expect(await records('workflow', 'show', String(workflowId))).toMatchObject({ status: 'RUNNING' });
     expect((await typed('workflow', 'cancel', String(workflowId), '-y')).stdout).toMatch(/cancelled/);
+  });
+});
+
+describe('what stops and starts a workflow', () => {
+  interface Kept {
+    verb: string;
+    user: string;
+    reason: string;
+  }
+  const kept = (workflowId: number): Kept[] =>
+    house.rows<Kept>('SELECT verb, user, reason FROM workflow_event WHERE workflow_id = ? ORDER BY id', workflowId);
+  const statuses = (workflowId: number): string =>
+    house
+      .rows<{ status: string }>('SELECT status FROM task WHERE workflow_id = ? ORDER BY id', workflowId)
+      .map(({ status }) => status)
+      .join('');
+  const runs = (workflowId: number): string =>
+    house
+      .rows<{ status: string }>('SELECT status FROM workflow_run WHERE workflow_id = ? ORDER BY id', workflowId)
+      .map(({ status }) => status)
+      .join('');
+  const user = loginName();
+
+  test('cancel and reset ask at a terminal: y does it; n, an empty line, the end of input and Ctrl-C do nothing, each with its exit code', async () => {
+    const { workflow } = chain('asked', ['sleep 300', 'echo second']);
+    const { workflowId } = await workflow.submit({ workingDirectory });
+    const id = String(workflowId);
+    await until('it runs', () => statuses(workflowId) === 'RG');
+    const question = new RegExp(`Cancel workflow ${id} 'asked' \\(RUNNING\\) and kill its 1 running command\\? \\[y/N\\] `);
+    const [no, empty, ended, left] = await Promise.all(
+      ['n\r', '\r', '\x04', '\x03'].map((answer) => house.jobmonAsked(answer, 'workflow', 'cancel', id)),
+    );
+    for (const refused of [no, empty, ended]) {
+      expect(refused).toMatchObject({ code: 1, stdout: expect.stringMatching(question) });
+      expect(refused!.stdout).toMatch(/\nError: nothing was done\r\n$/);
+    }
+    expect(left).toMatchObject({ code: 130, stdout: expect.stringMatching(/\nNothing was done\.\r\n$/) });
+    const nobody = await house.jobmon('workflow', 'cancel', id, '--reason', 'nobody there');
+    expect(nobody).toMatchObject({
+      code: 2,
+      stdout: '',
+      stderr: expect.stringMatching(/^Error: nobody can be asked.*--yes.*\n$/),
+    });
+    expect([statuses(workflowId), kept(workflowId)]).toEqual(['RG', []]);
+
+    const yes = await house.jobmonAsked('y\r', 'workflow', 'cancel', id, '--reason', '"wrong input"');
+    expect(yes).toMatchObject({ code: 0, stdout: expect.stringContaining(`workflow ${id}: cancelled`) });
+    expect((await typed('workflow', 'wait', id)).code).toBe(6);
+    expect([statuses(workflowId), runs(workflowId)]).toEqual(['FG', 'T']);
+    expect(await house.jobmonAsked('N\r', 'workflow', 'reset', id)).toMatchObject({
+      code: 1,
+      stdout: expect.stringContaining(`Set 2 tasks of workflow ${id} 'asked' (HALTED) back to the beginning, 0 of them done?`),
+    });
+    expect(await house.jobmonAsked('Yes\r', 'workflow', 'reset', id)).toMatchObject({ code: 0 });
+    expect(statuses(workflowId)).toBe('GG');
+    expect(kept(workflowId)).toEqual([
+      { verb: 'cancel', user, reason: 'wrong input' },
+      { verb: 'reset', user, reason: '' },
+    ]);
+  });
+
+  test('drain lets what runs finish and starts nothing; resume --watch goes on and follows it to its end', async () => {
+    const { workflow } = chain('drained', ['while ! test -e drained; do sleep 0.1; done', 'echo second']);
+    const { workflowId } = await workflow.submit({ workingDirectory });
+    const id = String(workflowId);
+    await until('it runs', () => statuses(workflowId) === 'RG');
+    expect(await typed('workflow', 'drain', id, '--reason', 'maintenance at noon')).toEqual({
+      code: 0,
+      stdout: `workflow ${id}: stops when what runs has finished\n`,
+      stderr: '',
+    });
+    expect((await typed('workflow', 'drain', id)).stdout).toContain('it stood so already');
+    expect([statuses(workflowId), runs(workflowId)]).toEqual(['RG', 'H']);
+    writeFileSync(path.join(workingDirectory, 'drained'), '');
+    expect((await typed('workflow', 'wait', id)).code).toBe(6);
+    expect([statuses(workflowId), runs(workflowId)]).toEqual(['DG', 'T']);
+    expect((await typed('workflow', 'drain', id, '--reason', 'again')).stdout).toContain('it stood so already');
+
+    const resumed = await typed('workflow', 'resume', id, '--watch', '--reason', 'it is over');
+    expect(resumed).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(new RegExp(`^workflow ${id}: goes on in run \\d+\nworkflow ${id} DONE 100% 2/2 done.*\n$`)),
+    });
+    expect([statuses(workflowId), runs(workflowId)]).toEqual(['DD', 'TD']);
+    expect(kept(workflowId)).toEqual([
+      { verb: 'drain', user, reason: 'maintenance at noon' },
+      { verb: 'resume', user, reason: 'it is over' },
+    ]);
+  });
+
+  test('retry runs the chosen task alone, then all that failed; --watch ends with the exit code of the workflow', async () => {
+    const workflow = tool.createWorkflow({ name: 'retried' });
+    const [left, right] = ['left', 'right'].map((side) =>
+      workflow.addTask(shell().createTask({ command: `echo ${side} >> sides; test -e mended-${side}` }, { name: side })),
+    );
+    workflow.addTask(shell().createTask({ command: 'echo behind >> sides' }, { name: 'behind', upstreams: [left!, right!] }));
+    const { workflowId } = await workflow.run({ workingDirectory });
+    const [id, other] = [String(workflowId), String(workflowId - 1)];
+    const sides = (): string[] => readFileSync(path.join(workingDirectory, 'sides'), 'utf8').trim().split('\n').sort();
+    expect([statuses(workflowId), sides()]).toEqual(['FFG', ['left', 'left', 'right', 'right']]);
+
+    expect(await records('workflow', 'retry', id, '--task', String(left!.taskId), '--dry-run')).toMatchObject([{ name: 'left' }]);
+    const theirs = ['workflow', 'retry', other, '--task', String(left!.taskId)];
+    const refused = await typed(...theirs);
+    expect(refused).toMatchObject({ code: 1, stderr: expect.stringMatching(/^Error: all tasks must be of workflow/) });
+    expect(await typed(...theirs, '--dry-run')).toEqual(refused);
+    expect((await typed('workflow', 'retry', id, '--task', '999999', '--dry-run')).code).toBe(3);
+    expect(kept(workflowId)).toEqual([]);
+
+    writeFileSync(path.join(workingDirectory, 'mended-left'), '');
+    const one = await typed(
+      'workflow',
+      'retry',
+      id,
+      '--task',
+      String(left!.taskId),
+      '--reason',
+      'left is mended',
+      '--watch',
+      '-o',
+      'jsonl',
+    );
+    const looks = one.stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+    expect([one.code, looks.at(-1)]).toEqual([
+      6,
+      expect.objectContaining({ status: 'FAILED', is_final: true, done: 1, fatal: 1 }),
+    ]);
+    expect([statuses(workflowId), sides()]).toEqual(['DFG', ['left', 'left', 'left', 'right', 'right']]);
+
+    writeFileSync(path.join(workingDirectory, 'mended-right'), '');
+    const here = path.relative(process.cwd(), workingDirectory);
+    const rest = await typed('workflow', 'retry', id, '--reason', 'and right', '--watch', '--working-directory', here);
+    expect(rest).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(/: 1 task runs again\nworkflow \d+ DONE 100% 3\/3 done.*\n$/),
+    });
+    expect([statuses(workflowId), sides()]).toEqual(['DDD', ['behind', 'left', 'left', 'left', 'right', 'right', 'right']]);
+    expect(kept(workflowId)).toEqual([
+      { verb: 'retry', user, reason: 'left is mended' },
+      { verb: 'retry', user, reason: 'and right' },
+    ]);
+    const told = await typed('workflow', 'history', id);
+    expect(told.stdout.split('\n')[1]).toMatch(new RegExp(`^\\d{4}-.* ${user} +retry +and right `));
+  });
+
+  test('errors are told with the whole reason, at 80 columns too', async () => {
+    const { workflow } = chain('a long way', [
+      `mkdir -p ${'deep/'.repeat(30)}; LC_ALL=C cat "$PWD/${'deep/'.repeat(30)}the-file.csv"`,
+    ]);
+    const { workflowId } = await workflow.run({ workingDirectory });
+    const { stdout } = await typed('workflow', 'errors', String(workflowId));
+    const lines = stdout.trimEnd().split('\n');
+    expect(Math.max(...lines.map(columnsOf))).toBeLessThanOrEqual(80);
+    expect(lines[0]).toMatch(/^TIME +TASK +EXIT +NAME$/);
+    expect(lines.slice(2, 5).join('\n')).toMatch(
+      /^ {4}cat:\n {4}\S+…\S+\/the-file\.csv'?:\n {4}No such file or directory \(exit status 1\)$/,
+    );
+    const grouped = (await typed('workflow', 'errors', String(workflowId), '--group')).stdout;
+    expect(grouped).toMatch(/^ERRORS +TASKS +NEWEST +TASK\n *2 +1 /);
+    expect(grouped).toContain('No such file or directory (exit status 1)');
   });
 });
 

@@ -2,6 +2,12 @@
 import { run } from '../src/program';
 import type { Finished } from './house-process';
 
+/** A test that is started at a terminal has it; what is typed here has none. */
+for (const stream of [process.stdin, process.stdout, process.stderr]) {
+  Object.defineProperty(stream, 'isTTY', { value: false, configurable: true });
+  Object.defineProperty(stream, 'columns', { value: undefined, configurable: true });
+}
+
 /** What `jobmon` with these arguments writes and how it ends, in this process' environment. One at a time: the process has one output. */
 export async function typed(...args: string[]): Promise<Finished> {
   const own = { stdout: '', stderr: '' };

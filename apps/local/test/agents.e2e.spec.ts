@@ -257,18 +257,20 @@ describe('agents beside a house', () => {
     };
     const held = await start('holds', ['--cores', '4000', '--state', user.folder('held')]);
     expect(held.stderr).toMatch(/Warning: --cores 4000 is more than the \d+ of this machine/);
-    const [cores, memory, cluster, token, folder] = await Promise.all([
+    const [cores, memory, cluster, token, folder, nowhere] = await Promise.all([
       said(['--cores', '0']),
       said(['--memory', '-4G']),
       said(['--cluster', 'nowhere']),
       said([], { JOBMON__HTTP__TOKEN: 'another-token-that-is-wrong' }),
       said(['--state', user.folder('held')]),
+      said(['--state', '/proc/nowhere/state']),
     ]);
     expect(cores).toEqual([2, expect.stringMatching(/--cores.*whole number from 1/)]);
     expect(memory).toEqual([2, expect.stringMatching(/--memory.*size like 32G/)]);
     expect(cluster).toEqual([1, expect.stringMatching(/no cluster 'nowhere'.*multiprocess/)]);
     expect(token).toEqual([4, expect.stringMatching(/JOBMON__HTTP__TOKEN/)]);
     expect(folder).toEqual([1, expect.stringMatching(/in use by process \d+/)]);
+    expect(nowhere).toEqual([1, expect.stringMatching(/folder \/proc\/nowhere\/state can't be used/)]);
     expect(await held.end('SIGTERM')).toBe(0);
   }, 60_000);
 });

@@ -12,7 +12,7 @@ const AT_ONCE = 4;
 /** Stories bound themselves; a test also waits for those that are played before its own. */
 const STORY_MS_MAX = 900_000;
 /** Tasks on multiprocess, each a process that takes a second of a core to start; 1,000 are tried by `npm run conformance`. */
-const MANY = { sqlite: 61, mariadb: 21 };
+const MANY = 61;
 
 const python = pythonPrograms();
 
@@ -26,8 +26,7 @@ if ('missing' in python) {
 } else {
   describeOnDatabaseKinds('Python clients', (kind) => {
     let stage: Stage;
-    // Who goes on with whose workflow is no matter of the database; once is enough.
-    const stories = [...storiesWith(MANY[kind.name]), ...(kind.name === 'sqlite' ? NATIVE_STORIES : [])];
+    const stories = [...storiesWith(MANY), ...NATIVE_STORIES];
     let plays: ReadonlyMap<string, Promise<void>>;
 
     beforeAll(async () => {

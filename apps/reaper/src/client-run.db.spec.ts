@@ -118,6 +118,36 @@ describeOnDatabases('a pass of the reaper over client runs', (database) => {
     expect(await stands(lost)).toEqual(lost.map(() => 'E F'));
   });
 
+  it('workers that outlive their client under a server run are asked after when they are silent (race 31)', async () => {
+    const insert = () =>
+      overdue({ tasks: 3, run_status: 'T', instance_status: (at) => (at === 0 ? 'T' : 'R'), task_status: 'R', max_attempts: 3 });
+    const [taken, alone] = [await insert(), await insert()];
+    const { now, nowPlusSeconds } = database().dialect;
+    const after = (seconds: number): string => nowPlusSeconds.replace('?', String(seconds));
+    await write(
+      'INSERT INTO workflow_run (workflow_id, `user`, status, driver, heartbeat_date) ' +
+        `VALUES (${taken.workflow_id}, 'ada', 'R', 'server', ${after(90)})`,
+    );
+    for (const { task_instance_ids } of [taken, alone]) {
+      const [given_up, silent, heard] = task_instance_ids;
+      await write(
+        `UPDATE task_instance SET report_by_date = ${now}, status_date = ${after(-600)} WHERE id IN (${given_up}, ${silent})`,
+      );
+      await write(`UPDATE task_instance SET report_by_date = ${after(60)} WHERE id = ${heard}`);
+    }
+    await pass();
+    const stand = async ({ workflow_id }: { workflow_id: number }) =>
+      (
+        await database().read<{ s: string; t: string }>(
+          'SELECT ti.status AS s, t.status AS t FROM task_instance AS ti JOIN task AS t ON t.id = ti.task_id ' +
+            `WHERE t.workflow_id = ${workflow_id} ORDER BY ti.id`,
+        )
+      )
+        .map(({ s, t }) => s + t)
+        .join(' ');
+    expect([await stand(taken), await stand(alone)]).toEqual(['UG TR RR', 'TR RR RR']);
+  });
+
   it('attempts that an ended client run left behind end a day later, past their deadlines; others stay (design rule 5.10)', async () => {
     const letters = ['Q', 'I', 'O', 'R', 'T', 'X', 'K', 'R'] as const;
     const left = (more: WorkflowToInsert = {}) =>

@@ -103,17 +103,19 @@ describeOnDatabases('a pass of the reaper', (database) => {
   });
 });
 
+/** One that asks nothing but `read`, and has a lease of three seconds. */
+function reaperOver(read: (sql: string) => Promise<never[]>, clock: () => number): Reaper {
+  const database = { dialect: { now: 'now' }, read } as unknown as Database;
+  return new Reaper({ config: { agent: { lease_seconds: 3 } }, log, messenger: inProcessMessenger({ log }), database }, clock);
+}
+
 it('gives agents a whole lease again when it was away itself', async () => {
   let passes = 0;
   let now = 0;
   // A database in which every look for silent agents is counted, and nobody is found.
-  const database = {
-    dialect: { now: 'now' },
-    read: async (sql: string) => ((passes += Number(sql.includes('FROM agent'))), []),
-  } as unknown as Database;
-  const context = { config: { agent: { lease_seconds: 3 } }, log, messenger: inProcessMessenger({ log }), database };
+  const read = async (sql: string): Promise<never[]> => ((passes += Number(sql.includes('FROM agent'))), []);
   jest.useFakeTimers();
-  const reaper = new Reaper(context, () => now);
+  const reaper = reaperOver(read, () => now);
   const letPass = async (ms: number): Promise<number> => {
     const before = passes;
     for (let at = 0; at < ms; at += 100) {
@@ -143,10 +145,8 @@ it('spares agents for a whole lease after its database was away: it could not he
     looksForAgents += Number(sql.includes('FROM agent'));
     return [];
   };
-  const database = { dialect: { now: 'now' }, read } as unknown as Database;
-  const context = { config: { agent: { lease_seconds: 3 } }, log, messenger: inProcessMessenger({ log }), database };
   jest.useFakeTimers();
-  const reaper = new Reaper(context, () => performance.now());
+  const reaper = reaperOver(read, () => performance.now());
   try {
     reaper.onApplicationBootstrap();
     await jest.advanceTimersByTimeAsync(5_500);
@@ -172,10 +172,8 @@ it('race 54: goes on when its database or the state machine was away for longer 
     if (isAway) throw new Error('connection refused');
     return [];
   };
-  const database = { dialect: { now: 'now' }, read } as unknown as Database;
-  const context = { config: { agent: { lease_seconds: 3 } }, log, messenger: inProcessMessenger({ log }), database };
   jest.useFakeTimers();
-  const reaper = new Reaper(context, () => performance.now());
+  const reaper = reaperOver(read, () => performance.now());
   try {
     reaper.onApplicationBootstrap();
     await jest.advanceTimersByTimeAsync(3_600_000);

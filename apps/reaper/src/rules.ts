@@ -13,6 +13,7 @@ import {
   LIVE_TASK_INSTANCE_STATUSES,
   LIVE_WORKFLOW_RUN_STATUSES,
   reapWorkflowRun,
+  setStatusForTriaging,
   workflowRunMachine,
   type WorkflowRunStatus,
 } from '@jobmon/contracts';
@@ -134,6 +135,30 @@ const lostRuns: Rule = {
   },
 };
 
+/**
+ * Workers go on when the server has taken over the workflow of their client, and the scheduler asks after agents only. By the runs that are
+ * live, and their workflow's.
+ */
+const silentWorkers: Rule = {
+  of: 'workflow_run',
+  name: 'silent workers of an earlier client',
+  isRare: false,
+  spares: nobody,
+  find: async (database) => {
+    const rows = await database.read<{ id: number }>(
+      `SELECT live.id FROM workflow_run AS live WHERE live.status IN (${LIVE_RUN}) AND live.driver = '${Driver.SERVER}' ` +
+        'AND (SELECT ti.id FROM workflow_run AS wr JOIN task_instance AS ti ON ti.workflow_run_id = wr.id ' +
+        `AND ti.status IN ('O', 'R', 'T', 'X', 'K') AND ti.report_by_date <= ${database.dialect.now} ` +
+        `WHERE wr.workflow_id = live.workflow_id AND ${IS_CLIENT_RUN} LIMIT 1) IS NOT NULL ORDER BY live.id LIMIT ${FOUND_MAX}`,
+    );
+    return rows.map(({ id }) => ({ id, why: 'workers of an earlier client of its workflow are silent: they are asked after' }));
+  },
+  end: async (messenger, workflow_run_id) => {
+    await send(messenger, setStatusForTriaging, { workflow_run_id });
+    return null;
+  },
+};
+
 /** What a process that ended in the middle left of commands on whole workflows. The table holds what is in progress only. */
 const cutCommands: Rule = {
   of: 'workflow_command',
@@ -219,4 +244,4 @@ const leftWorkflows: Rule = {
 };
 
 /** In this order: what somebody waits for first. */
-export const RULES: readonly Rule[] = [silentAgents, lostRuns, cutCommands, leftAttempts, leftWorkflows];
+export const RULES: readonly Rule[] = [silentAgents, lostRuns, silentWorkers, cutCommands, leftAttempts, leftWorkflows];

@@ -201,6 +201,21 @@ describeOnDatabases('agent.expire', (database) => {
     await expectTruth(database(), made.workflow_id, before);
   });
 
+  test('ends attempts although another program has moved their tasks, which stay there (race 24)', async () => {
+    const agent_id = await insertAgent(database(), { lease_seconds: -5 });
+    const letters = ['I', 'R', 'T', 'K'] as const;
+    const made = await insertWorkflow(database(), {
+      tasks: letters.length,
+      instance_status: (position) => letters[position]!,
+      task_status: 'G',
+      agent_id,
+    });
+    const { machine } = startMachine(database());
+    expect(await machine.expireAgent({ agent_id })).toEqual({ ok: { ended: 4, remaining: false } });
+    const rows = await standing(database(), made.task_instance_ids);
+    expect(rows.map((row) => row.status + row.task_status)).toEqual(['FG', 'FG', 'FG', 'FG']);
+  });
+
   test('an agent whose lease has not passed keeps everything', async () => {
     const agent_id = await insertAgent(database(), { lease_seconds: 30 });
     const made = await insertWorkflow(database(), { instance_status: 'R', task_status: 'R', agent_id });

@@ -350,7 +350,7 @@ export function* expire(dialect: Dialect, writer: string, request: RequestOf<typ
     const instance = transition.instance(id);
     const to = instance && ENDS_AT[instance.status];
     if (instance === undefined || to === undefined || instance.agent_id !== agent.id) continue;
-    if (!transition.move(instance, to, EXPIRE).accepted) continue;
+    if (!transition.end(instance, [to], EXPIRE)) continue;
     ended += 1;
     transition.addError({ task_instance_id: id, description: silence(agent), is_new: 1 });
   }

@@ -63,14 +63,17 @@ function* requireRows(arrayId: number, resourcesId: number): Procedure<void> {
   if (!found.resources_id) throw new JobmonError('NOT_FOUND', `there are no task resources ${resourcesId}`);
 }
 
-/** The attempts of a batch that stand in a status, by the index of places. @throws JobmonError NOT_FOUND for an unknown array. */
+/** Array, batch and status of task instances to their ids. Asked for in no order: MariaDB would walk the primary key to give one. */
+export const BATCH_SQL = 'SELECT id FROM task_instance WHERE array_id = ? AND array_batch_num = ? AND status = ?';
+
+/**
+ * The attempts of a batch that stand in a status, ascending, by the index of places. @throws JobmonError NOT_FOUND for an unknown
+ * array.
+ */
 export async function batchAt(database: Database, arrayId: number, batch: number, status: 'I' | 'K'): Promise<number[]> {
-  const rows = await database.read<{ id: number }>(
-    'SELECT id FROM task_instance WHERE array_id = ? AND array_batch_num = ? AND status = ? ORDER BY id',
-    [arrayId, batch, status],
-  );
+  const rows = await database.read<{ id: number }>(BATCH_SQL, [arrayId, batch, status]);
   if (rows.length === 0) await requireArray(database, arrayId);
-  return rows.map(({ id }) => id);
+  return rows.map(({ id }) => id).sort((a, b) => a - b);
 }
 
 /** @throws JobmonError NOT_FOUND */

@@ -7,7 +7,7 @@ import type { Procedure, SqlValue } from '@jobmon/entities';
 import { describeOnDatabases, insertWorkflow, type InsertedWorkflow, type WorkflowToInsert } from '@jobmon/testkit';
 import { interposed } from '../test/interposed';
 import { countTasks, errorsOf, execute, expectTruth, historyOf, standing, startMachine } from '../test/started-machine';
-import { batchAt } from './array';
+import { BATCH_SQL, batchAt } from './array';
 import { ClientRuns } from './client-run';
 import type { StateMachineContext } from './state-machine';
 import { SILENCES, silentInstances, triage } from './triage';
@@ -228,9 +228,11 @@ describeOnDatabases('client runs', (database) => {
   describe('E3 and E4', () => {
     test('E3 race 1: the batch is found by its place, and only its rows are looked at', async () => {
       const made = await client({ tasks: 1_000, task_status: 'I', instance_status: 'I' });
-      await set('UPDATE task_instance SET array_batch_num = 2 WHERE workflow_run_id = ? AND array_step_id >= 20', [
-        made.workflow_run_id,
-      ]);
+      // Fifty batches of twenty.
+      await set(
+        'UPDATE task_instance SET array_batch_num = 1 + (array_step_id - array_step_id % 20) / 20 WHERE workflow_run_id = ?',
+        [made.workflow_run_id],
+      );
       expect(await batchAt(database(), made.array_id, 1, 'I')).toEqual(
         [...made.task_instance_ids].sort((a, b) => a - b).slice(0, 20),
       );
@@ -238,10 +240,8 @@ describeOnDatabases('client runs', (database) => {
       await started().transitionToLaunched({ array_id: made.array_id, batch_number: 1, next_report_increment: 279 });
       expect(database().counts.rows_read - counted).toBeLessThan(20 * 6);
       if (database().dialect.name !== 'mariadb') return;
-      const [plan] = await database().read<{ key: string }>(
-        "EXPLAIN SELECT id FROM task_instance WHERE array_id = ? AND array_batch_num = ? AND status = 'I' ORDER BY id",
-        [made.array_id, 1],
-      );
+      // Not of batch 1: for a while the index keeps the places there that were given up, and they are counted in.
+      const [plan] = await database().read<{ key: string }>(`EXPLAIN ${BATCH_SQL}`, [made.array_id, 7, 'I']);
       expect(plan?.key).toBe('uc_task_instance_array_batch_step');
     });
 
@@ -430,6 +430,14 @@ describeOnDatabases('client runs', (database) => {
       expect(await statuses([t, tFresh, x, xFresh])).toBe('UG TR EG XO');
       expect(await errorsOf(database(), t)).toHaveLength(1);
       expect(await errorsOf(database(), x)).toHaveLength(1);
+    });
+
+    test('E61 race 24: what went silent ends although another program has put its task to G, and the task stays there', async () => {
+      const made = await client({ task_status: 'G', instance_status: 'T' });
+      await since([...made.task_instance_ids], -600, -559);
+      await triaged(made);
+      expect(await statuses([...made.task_instance_ids])).toBe('FG');
+      expect(await errorsOf(database(), made.task_instance_ids[0]!)).toHaveLength(1);
     });
 
     test('E61 race 17: an order to stop that nobody carries out ends, also where an ended run left it', async () => {

@@ -76,14 +76,18 @@ export interface Stopped {
   readonly isLast: boolean;
 }
 
-/** A piece of E57. A hot resume lets run what runs. */
+/**
+ * A piece of E57. A hot resume lets run what runs. A client in the middle of its drain asks once more when the reaper has ended its run
+ * (race 44): by then everything was settled by the run's letter, and what a hot resume let run is the next run's.
+ */
 export function* terminatePiece(dialect: Dialect, writer: string, runId: number): Procedure<Stopped> {
-  const run = yield* readRun(dialect, runId);
+  const [run] = (yield lockRows(dialect, 'workflow_run', runColumns(dialect), [runId])).rows as RunRow[];
   if (run === undefined) throw new JobmonError('NOT_FOUND', `there is no workflow run ${runId}`);
-  if (run.driver === Driver.SERVER) return { stopped: 0, isLast: true };
+  if (run.driver === Driver.SERVER || !isLive(run)) return { stopped: 0, isLast: true };
   return yield* stopOf(dialect, writer, run, TERMINATE, 'A new run of the workflow was asked for');
 }
 
+/** `run` is locked: what is stopped rests on its letter. */
 function* stopOf(dialect: Dialect, writer: string, run: RunRow, asker: Asker, why: string): Procedure<Stopped> {
   const statuses: TaskInstanceStatus[] = run.status === 'H' ? ['Q', 'I', 'O', 'T', 'X'] : ['Q', 'I', 'O', 'T', 'X', 'R'];
   const found = yield {
@@ -215,8 +219,7 @@ export function* reapPiece(dialect: Dialect, writer: string, runId: number, areT
   if (found === undefined) return done('');
   const workflow = yield* lockWorkflow(dialect, found.workflow_id);
   const [run] = (yield lockRows(dialect, 'workflow_run', runColumns(dialect), [runId])).rows as [RunRow];
-  const isLive = (LIVE_WORKFLOW_RUN_STATUSES as readonly string[]).includes(run.status);
-  if (run.driver === Driver.SERVER || !isLive) return done(run.status);
+  if (run.driver === Driver.SERVER || !isLive(run)) return done(run.status);
   if (Number(run.is_overdue ?? 0) !== 1) return done('');
   const where = `id = ${run.id}`;
   if (run.status === 'L') return done('A', yield* endRuns(dialect, workflow, where, 'A'));
@@ -256,8 +259,7 @@ const LEFT_BEHIND =
  */
 export function* endLeftPiece(dialect: Dialect, writer: string, runId: number): Procedure<Stopped> {
   const run = yield* readRun(dialect, runId);
-  const isLive = run !== undefined && (LIVE_WORKFLOW_RUN_STATUSES as readonly string[]).includes(run.status);
-  if (run === undefined || isLive || run.driver === Driver.SERVER) return { stopped: 0, isLast: true };
+  if (run === undefined || isLive(run) || run.driver === Driver.SERVER) return { stopped: 0, isLast: true };
   const found = yield {
     sql:
       `SELECT id FROM task_instance WHERE workflow_run_id = ? AND status IN (${LEFT.map((letter) => `'${letter}'`).join(',')}) ` +
@@ -281,6 +283,8 @@ export function* endLeftPiece(dialect: Dialect, writer: string, runId: number): 
   yield* transition.write();
   return { stopped, isLast: ids.length < PIECE_ROWS || stopped === 0 };
 }
+
+const isLive = ({ status }: RunRow): boolean => (LIVE_WORKFLOW_RUN_STATUSES as readonly string[]).includes(status);
 
 const runColumns = (dialect: Dialect): string =>
   `id, workflow_id, status, driver, heartbeat_date <= ${dialect.now} AS is_overdue`;

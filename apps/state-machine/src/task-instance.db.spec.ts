@@ -328,6 +328,26 @@ describeOnDatabases('reports of agents', (database) => {
     expect(await standing(database(), [id])).toMatchObject([{ status: history.at(-1), task_status: task }]);
   });
 
+  test.each([
+    ['K', 'D', 'G', ['F']],
+    ['K', 'D', 'A', ['F']],
+    ['K', 'D', 'F', ['F']],
+    ['R', 'D', 'G', ['K', 'F']],
+    ['R', 'E', 'A', ['K', 'F']],
+    ['I', 'D', 'G', ['K', 'F']],
+  ] as const)(
+    '%s reported as %s ends although another program has put its task to %s, where the task stays (race 24)',
+    async (from, status, task_status, history) => {
+      const { agent, made, id, before } = await leased(from, { task_status });
+      const { machine } = startMachine(database());
+      const report = attempt(agent, id, status, { exit_code: 0, stdout_log: 'hello' });
+      expect(replies(await machine.report([report, report])).map((reply) => reply.status)).toEqual(['F', 'F']);
+      expect(await historyOf(database(), id)).toEqual(history);
+      expect(await standing(database(), [id])).toMatchObject([{ status: 'F', task_status, stdout_log: 'hello' }]);
+      await expectTruth(database(), made.workflow_id, before);
+    },
+  );
+
   test('reports of one instance in one batch are applied in order; repeats and late ones change nothing', async () => {
     const { agent, made, id, before } = await leased();
     const { machine } = startMachine(database());

@@ -210,11 +210,11 @@ function applyError(transition: Transition, instance: LockedInstance, request: R
 function applyAttempt(transition: Transition, instance: LockedInstance, report: AttemptReport): void {
   const isFailure = report.status !== 'R' && report.status !== 'D';
   const to: TaskInstanceStatus = instance.status === 'K' && isFailure ? 'F' : report.status;
-  if (verdict(taskInstanceMachine, instance.status, to) === 'invalid' && verdict(taskInstanceMachine, 'R', to) === 'valid') {
-    if (!transition.move(instance, 'R', AGENT).accepted) return;
-    store(instance, { is_started: 1 });
-  }
-  if (!transition.move(instance, to, AGENT).accepted) return;
+  const isThroughR =
+    verdict(taskInstanceMachine, instance.status, to) === 'invalid' && verdict(taskInstanceMachine, 'R', to) === 'valid';
+  const steps: readonly TaskInstanceStatus[] = isThroughR ? ['R', to] : [to];
+  const isMoved = to === 'R' ? transition.move(instance, to, AGENT).accepted : transition.end(instance, steps, AGENT);
+  if (!isMoved) return;
   store(instance, {
     ...endFields(report),
     process_group_id: report.process_group_id,
@@ -223,7 +223,7 @@ function applyAttempt(transition: Transition, instance: LockedInstance, report: 
     maxrss: figure(report.max_rss_bytes),
     cpu: figure(report.cpu_seconds),
   });
-  if (to === 'R') store(instance, { is_started: 1 });
+  if (steps.includes('R')) store(instance, { is_started: 1 });
   const description = report.error_description;
   if (description !== null && description !== undefined) {
     transition.addError({ task_instance_id: instance.id, description, is_new: 1 });

@@ -107,6 +107,8 @@ describeOnDatabases('task.queue', (database) => {
       sql: 'wr.workflow_id = ?',
       params: [made.workflow_id],
     });
+    // The plan rests on what the server knows of the tables, which it looks at now and then by itself.
+    await database().dataSource.query('ANALYZE TABLE workflow_run, task_instance');
     const plan = await database().read<{ table: string; ref: string }>(`EXPLAIN SELECT COUNT(*) FROM ${live.sql}`, live.params);
     const looks = plan.filter(({ table }) => table === 'ti').map(({ ref }) => ref.replace(/\w+\.wr\.id/, 'run'));
     expect(looks).toEqual(LIVE_TASK_INSTANCE_STATUSES.map(() => 'run,const'));

@@ -243,6 +243,20 @@ export class Transition {
     return decision;
   }
 
+  /**
+   * Moves an attempt by these steps to its end. Where its task can't follow, since another program has put it elsewhere, the attempt is closed as
+   * one that was told to stop, and the task stays there (race 24): else nobody would ever end it. Answers whether it has ended.
+   */
+  end(instance: LockedInstance, steps: readonly TaskInstanceStatus[], asker: Asker): boolean {
+    for (const step of steps) {
+      const decision = this.move(instance, step, asker);
+      if (decision.accepted) continue;
+      if (decision.because !== 'task_not_ready') return false;
+      return (instance.status === 'K' || this.move(instance, 'K', asker).accepted) && this.move(instance, 'F', asker).accepted;
+    }
+    return true;
+  }
+
   /** Notes an error text of an instance; twice the same in one batch is one row. */
   addError(row: ErrorRow): void {
     const isKnown = this.errors.some(

@@ -89,10 +89,9 @@ export function* triage(dialect: Dialect, writer: string, silence: Silence, ids:
   for (const id of ids) {
     const instance = transition.instance(id);
     if (instance?.driver !== Driver.CLIENT || instance.status !== silence.from || !instance.is_overdue) continue;
-    if (!transition.move(instance, silence.to, TRIAGE).accepted) continue;
-    if (silence.description !== undefined) {
-      transition.addError({ task_instance_id: id, description: silence.description, is_new: 1 });
-    }
+    const { to, description } = silence;
+    if (description === undefined) transition.move(instance, to, TRIAGE);
+    else if (transition.end(instance, [to], TRIAGE)) transition.addError({ task_instance_id: id, description, is_new: 1 });
   }
   yield* transition.write();
   return transition.changed();

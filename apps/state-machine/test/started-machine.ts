@@ -1,9 +1,12 @@
 /** A state machine over a test's database, with what it published and logged, and the truths that must hold after every test. */
 import { taskInstanceMachine, verdict, type ClusterRoom, type TaskInstanceStatus } from '@jobmon/contracts';
-import type { Database, Procedure, SqlValue } from '@jobmon/entities';
+import type { Database, SqlValue } from '@jobmon/entities';
 import { inProcessMessenger, type Messenger, type Outcome } from '@jobmon/messaging';
 import { createLogger, type Logger } from '@jobmon/runtime';
+import { execute } from '@jobmon/testkit';
 import { StateMachine } from '../src/state-machine';
+
+export { execute };
 
 export interface Started {
   readonly machine: StateMachine;
@@ -29,13 +32,6 @@ export function replies<T>(outcomes: readonly Outcome<T>[]): T[] {
   return outcomes.map((outcome) => {
     if ('error' in outcome) throw new Error(`${outcome.error.code}: ${outcome.error.message}`);
     return outcome.ok;
-  });
-}
-
-/** Statements in one transaction. */
-export async function execute(database: Database, sql: string, params: readonly SqlValue[] = []): Promise<number> {
-  return database.write({ label: 'test' }, function* (): Procedure<number> {
-    return (yield { sql, params }).insert_id;
   });
 }
 

@@ -293,6 +293,8 @@ export class Workflow {
 
   async #submit(options: SubmitOptions): Promise<WorkflowRun> {
     const { resume = false, resources, signal } = options;
+    // Before anything is written: the folder that the program is in may be gone.
+    const workingDirectory = resolve(options.workingDirectory ?? '.');
     const { workflowId, stood } = await this.#bindOnce(options, resume === false);
     const connection = await this.tool.connect();
     const view = await connection.send(getWorkflow, { workflow_id: workflowId }, { signal });
@@ -304,7 +306,6 @@ export class Workflow {
     }
     if (this.priority !== undefined && this.priority !== view.priority) await run.setPriority(this.priority);
     await this.#noteStatuses(run, 'initialStatus', !stood && 'new', signal);
-    const workingDirectory = resolve(options.workingDirectory ?? '.');
     if (hasRun) {
       const { resumeTimeoutSeconds: timeoutSeconds } = options;
       const mode = resume === 'hot' ? 'hot' : 'cold';

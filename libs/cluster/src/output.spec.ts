@@ -1,4 +1,28 @@
-import { tailOf } from './output';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { makeFolder, tailOf } from './output';
+
+describe('a folder for output', () => {
+  const own = mkdtempSync(join(tmpdir(), 'jobmon-output-'));
+  afterAll(() => rmSync(own, { recursive: true }));
+
+  it('is made with those above it, by several at once, and again', async () => {
+    const folder = join(own, 'a', 'b', 'c');
+    await Promise.all([1, 2, 3].map(() => makeFolder(folder, own)));
+    await makeFolder(folder, own);
+    expect(existsSync(folder)).toBe(true);
+  });
+
+  it('that cannot be made where the one above is there is refused, and does not hang', async () => {
+    await expect(makeFolder('/proc/nowhere/out', own)).rejects.toThrow(/ENOENT.*nowhere/);
+  });
+
+  it('is not made in place of a missing working directory', async () => {
+    await expect(makeFolder(join(own, 'gone', 'logs'), join(own, 'gone'))).rejects.toThrow("the working directory can't be used");
+    expect(existsSync(join(own, 'gone'))).toBe(false);
+  });
+});
 
 describe('the tail of an output', () => {
   const cases: [string, Buffer, boolean, string][] = [

@@ -66,7 +66,25 @@ export async function makeFolder(folder: string, working_directory: string): Pro
     const is = await stat(working_directory).catch((thrown: Error) => thrown.message);
     if (typeof is === 'string') throw new Error(`the working directory can't be used: ${is}`);
     if (!is.isDirectory()) throw new Error(`the working directory can't be used: ${working_directory} is no directory`);
-    await mkdir(folder, { recursive: true });
+    await makeWithParents(folder);
+  }
+}
+
+/**
+ * As `mkdir -p`. Not Node's own: that never ends, and keeps a thread busy, where nothing can be made in a folder that is there and the
+ * system says ENOENT to it: below /proc, and where homes are mounted when they are asked for.
+ */
+async function makeWithParents(folder: string): Promise<void> {
+  try {
+    await mkdir(folder);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'EEXIST') return;
+    if (code !== 'ENOENT' || folder === dirname(folder)) throw error;
+    await makeWithParents(dirname(folder));
+    await mkdir(folder).catch((thrown: NodeJS.ErrnoException) => {
+      if (thrown.code !== 'EEXIST') throw thrown;
+    });
   }
 }
 

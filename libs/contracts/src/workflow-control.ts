@@ -79,7 +79,9 @@ export const cancelWorkflow = operation({
 
 /** What a queue or a machine can give is looked at when the attempt is made. */
 const amount = (name: LimitedResource) => z.number().positive().max(RESOURCES_MAX[name]);
-const Factor = z.number().positive().max(1_000);
+/** What a resource may be multiplied by at the most. */
+export const FACTOR_MAX = 1_000;
+const Factor = z.number().positive().max(FACTOR_MAX);
 
 /**
  * One change of what tasks ask for. Of all tasks that are not done, or of those of one template. `times` multiplies what a task asks

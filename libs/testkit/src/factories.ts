@@ -63,6 +63,13 @@ export interface InsertedWorkflow {
 const PIECE = 5_000;
 const TASKS_MAX = 100_000;
 
+/** One statement in a transaction of its own; answers the id of the inserted row, if it inserts one. */
+export function execute(database: Database, sql: string, params: readonly SqlValue[] = []): Promise<number> {
+  return database.write({ label: 'test' }, function* (): Procedure<number> {
+    return (yield { sql, params }).insert_id;
+  });
+}
+
 /** Inserts a tool, a template, a graph, a workflow with its tasks, and one run. Every call makes rows of its own. */
 export async function insertWorkflow(database: Database, wanted: WorkflowToInsert = {}): Promise<InsertedWorkflow> {
   const count = wanted.tasks ?? 1;

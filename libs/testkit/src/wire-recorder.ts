@@ -51,6 +51,8 @@ export class WireRecorder {
   readonly #server: Server;
   /** What to do before an answer of an operation is passed on, by its protocol number. */
   readonly #meetings = new Map<string, () => Promise<void>>();
+  /** What to do before a request of an operation is passed on, by its protocol number. */
+  readonly #holds = new Map<string, () => Promise<void>>();
 
   private constructor(readonly target: string) {
     this.#server = createServer((incoming, outgoing) => void this.#pass(incoming, outgoing));
@@ -88,6 +90,21 @@ export class WireRecorder {
     });
   }
 
+  /**
+   * Holds requests of an operation back, all but the first few, before the house hears of them, as a slow network does. Answers what lets
+   * them go.
+   */
+  hold(protocol: string, allBut: number): () => void {
+    let passing = allBut;
+    let release = (): void => undefined;
+    const released = new Promise<void>((resolve) => (release = resolve));
+    this.#holds.set(protocol, async () => {
+      passing -= 1;
+      if (passing < 0) await released;
+    });
+    return release;
+  }
+
   async stop(): Promise<void> {
     const closed = new Promise((resolve) => this.#server.close(resolve));
     this.#server.closeAllConnections();
@@ -103,6 +120,7 @@ export class WireRecorder {
     let body: Buffer | undefined;
     try {
       body = await collect(incoming);
+      await this.#holds.get(known.operation.split(' ')[0]!)?.();
       const answer = await this.#forward(incoming, body);
       const bytes = await collect(answer);
       const text = answer.headers['content-encoding'] === 'gzip' ? gunzipSync(bytes) : bytes;

@@ -167,6 +167,23 @@ describeOnDatabases('resume', (database) => {
     },
   );
 
+  it('E57 that comes when the run has ended leaves alone what a hot resume let run (race 44)', async () => {
+    const made = await live({ run_status: 'H' });
+    const terminate = () => put(`workflow_run/${made.workflow_run_id}/terminate_task_instances`);
+    await terminate();
+    await post(`workflow/${made.workflow_id}/force_cleanup_kill_self`);
+    expect(await stands(made)).toBe('T H');
+    const before = await attempts(made.workflow_id);
+    expect(before[3]).toBe('R R');
+    // Its client was told H by its last heartbeat, and knows of nothing else yet.
+    const late = await Promise.all([terminate(), terminate()]);
+    expect(late.map(({ status, json }) => [status, json.num_terminated])).toEqual([
+      [200, 0],
+      [200, 0],
+    ]);
+    expect(await attempts(made.workflow_id)).toEqual(before);
+  });
+
   it('E57 does 2,300 attempts in pieces, none of a server run, and knows no unknown run', async () => {
     const made = await insert({ run_status: 'C', tasks: 2_300, instance_status: 'O', task_status: 'O' });
     const { json } = await put(`workflow_run/${made.workflow_run_id}/terminate_task_instances`);

@@ -31,6 +31,7 @@ def parse_args():
     parser.add_argument("--array-limit", type=int)
     parser.add_argument("--patience", type=int, default=10, help="seconds that the distributor has to shut down")
     parser.add_argument("--queue", default="null.q")
+    parser.add_argument("--note", default=NOTE, help="the script that the commands are")
     parser.add_argument("--resources", type=json.loads, default={})
     parser.add_argument("--scales", type=json.loads, default={})
     parser.add_argument("--fallback", nargs="*", default=[])
@@ -78,7 +79,7 @@ def build(args):
                 label=name,
                 ending=ending,
                 seconds=seconds,
-                note=NOTE,
+                note=args.note,
             )
             tier.append(task)
         workflow.add_tasks(tier)

@@ -9,23 +9,23 @@ import { resultOf, until, type PythonProcess } from '@jobmon/testkit';
 import type { FlowResult, Scene, Story } from './stage';
 
 /** Longest wait for something that a client does in its own time. */
-const PATIENCE_MS = 120_000;
+export const PATIENCE_MS = 120_000;
 /** A run whose client died is given up after eight heartbeats of one second; its attempts, whose workers live, have four times as long. */
-const SHORT_LIFE = { JOBMON__HEARTBEAT__REPORT_BY_BUFFER: '8', JOBMON__HEARTBEAT__TASK_INSTANCE_INTERVAL: '4' };
+export const SHORT_LIFE = { JOBMON__HEARTBEAT__REPORT_BY_BUFFER: '8', JOBMON__HEARTBEAT__TASK_INSTANCE_INTERVAL: '4' };
 
 const numbered = (name: string, count: number): string[] => Array.from({ length: count }, (_, at) => `${name}${at}`);
 
 const flowOf = async (process: PythonProcess): Promise<FlowResult> => resultOf<FlowResult>(await process.ended);
 
 /** Every command of these tasks ran exactly once and to its end, no two of one task at a time, and nothing else ran. */
-function ranOnce(scene: Scene, names: readonly string[]): void {
+export function ranOnce(scene: Scene, names: readonly string[]): void {
   deepEqual(scene.site.begun().sort(), [...names].sort());
   deepEqual(scene.site.ended().sort(), [...names].sort());
   neverTwice(scene);
 }
 
 /** No two commands of a task were alive at one time. */
-function neverTwice(scene: Scene): void {
+export function neverTwice(scene: Scene): void {
   deepEqual(
     scene.site.diary().filter(({ what }) => what === 'overlap'),
     [],
@@ -34,14 +34,14 @@ function neverTwice(scene: Scene): void {
 
 const timesBegun = (scene: Scene, name: string): number => scene.site.begun().filter((task) => task === name).length;
 
-const begun = (scene: Scene, name: string, times = 1): Promise<void> =>
+export const begun = (scene: Scene, name: string, times = 1): Promise<void> =>
   until(`the command of ${name} begins`, () => timesBegun(scene, name) >= times, PATIENCE_MS);
 
 /** Lets commands go that wait or fail until then. */
-const mend = (scene: Scene): void => writeFileSync(path.join(scene.site.folder, 'mended'), '');
+export const mend = (scene: Scene): void => writeFileSync(path.join(scene.site.folder, 'mended'), '');
 
 /** Letters of a workflow and of its runs, oldest first, as they stand in the database. */
-async function standing(scene: Scene, workflow: number): Promise<{ workflow: string; runs: string }> {
+export async function standing(scene: Scene, workflow: number): Promise<{ workflow: string; runs: string }> {
   const [row] = await scene.query<{ status: string }>(`SELECT status FROM workflow WHERE id = ${workflow}`);
   const runs = await scene.query<{ status: string }>(
     `SELECT status FROM workflow_run WHERE workflow_id = ${workflow} ORDER BY id`,
@@ -175,9 +175,12 @@ const takenOverHot: Story = {
     const tasks = ['--tier', 'slow:held', '--tier', 'last'];
     const first = scene.flow([...args, ...tasks], SHORT_LIFE);
     await begun(scene, 'slow');
+    // The client asks for the end of its attempts once a second. What it asks for last is to reach a run that has ended.
+    const release = scene.recorder.hold('E57', 1);
     const second = scene.flow([...args, '--resume', 'hot', ...tasks]);
     await until('the first run is told', () => scene.recorder.of('E57').length > 0, PATIENCE_MS);
     await reaped(scene, (await workflowOf(scene, 'taken_over_hot'))!, 'T');
+    release();
     await until('the second run runs', () => hasSecondRun(scene), PATIENCE_MS);
     mend(scene);
     const result = await flowOf(second);

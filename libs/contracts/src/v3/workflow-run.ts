@@ -44,7 +44,8 @@ export const abortWorkflowRun = operation({
 
 /**
  * E57. A client that is told to stop settles the task instances of its run: Q and I → F with their tasks (race 32), O, T and X → K
- * (race 30), R → K unless the run is in H. One error-log row each. Answers how many; a repeat finds none.
+ * (race 30), R → K unless the run is in H. One error-log row each. Answers how many; a repeat finds none. Nothing is stopped when the
+ * run has ended: its client hears of that later (race 44), and what a hot resume let run is the next run's by then.
  */
 export const terminateTaskInstances = operation({
   protocol: 'E57',

@@ -1,0 +1,2 @@
+/** The house of this benchmark is that of the workflow benchmark. */
+import '../workflow/house';
