@@ -74,6 +74,7 @@ export class HouseProcess {
 
   /** As `jobmon`, still running: what it has said so far can be looked at, and a signal sent. */
   jobmonInBackground(...args: string[]): {
+    readonly stdout: string;
     readonly stderr: string;
     kill(signal: NodeJS.Signals): void;
     finished: Promise<Finished>;
@@ -86,6 +87,9 @@ export class HouseProcess {
       child.on('error', reject).on('close', (code) => resolve({ ...so_far, code })),
     );
     return {
+      get stdout() {
+        return so_far.stdout;
+      },
       get stderr() {
         return so_far.stderr;
       },

@@ -301,6 +301,8 @@ describe('every command of the command line', () => {
       workingDirectory,
     });
     [done, failed, failedTask] = [good.workflowId, bad.workflowId, bad.failedTasks[0]!.taskId];
+    // Records are on their way when the workflow has ended.
+    await until('the log has what became of it', async () => (await records('log', '--task', String(failedTask))).length > 1);
   });
 
   test.each<[string, () => string[], string]>([
@@ -329,6 +331,7 @@ describe('every command of the command line', () => {
     ['task show', () => ['task', 'show', String(failedTask)], 'task_id workflow_id status attempts'],
     ['task log', () => ['task', 'log', String(failedTask), '--stderr'], 'task_id attempt status exit_code stdout_log stderr_log'],
     ['task why', () => ['task', 'why', String(failedTask)], 'task_id rule message details'],
+    ['log', () => ['log', '--task', String(failedTask)], 'record_id time level service workflow_id task_instance_id text detail'],
     ['version', () => ['version'], 'version'],
   ])('%s has a table for people, and one shape of record for programs', async (_, args, names) => {
     const table = await typed(...args());
@@ -545,6 +548,37 @@ describe('every command of the command line', () => {
     expect(stderr).toMatch(/The server is back after \d+ s\./);
     connection = house.connection();
     tool = new Tool('spec', { connection, defaultClusterName: 'multiprocess' });
+  });
+
+  test('the log tells why attempts failed, oldest or newest first, in pages, and as it comes', async () => {
+    const of = ['log', '--workflow', String(failed), '--grep', 'AN ATTEMPT failed'];
+    const all = await records(...of);
+    expect(all).toHaveLength(2);
+    expect(all.map(({ detail }: Json) => [detail.status, detail.task_status])).toEqual([
+      ['ERROR', 'REGISTERING'],
+      ['ERROR', 'ERROR_FATAL'],
+    ]);
+    expect(all[0]).toMatchObject({ workflow_id: failed, task_id: failedTask, service: 'local', level: 'info' });
+    expect(await records(...of, '-n', '1')).toEqual([all[1]]);
+    expect(await records(...of, '-n', '1', '--after', all[1].record_id)).toEqual([all[0]]);
+    expect(await records(...of, '-n', '1', '--oldest')).toEqual([all[0]]);
+    expect(await records(...of, '--until', '2020-01-01')).toEqual([]);
+    expect(await typed('log', '--task', '999999')).toMatchObject({ code: 3, stderr: expect.stringContaining('no task 999999') });
+    expect(await typed('log', '--level', 'loud')).toMatchObject({ code: 2, stderr: expect.stringContaining('trace, debug') });
+    expect((await typed('log', '--follow', '--oldest')).code).toBe(2);
+
+    const following = house.jobmonInBackground('log', '--follow', '-n', '1', '--grep', 'attempt', '-o', 'jsonl');
+    const heard = (): Json[] =>
+      following.stdout
+        .split('\n')
+        .slice(0, -1)
+        .map((line) => JSON.parse(line));
+    await until('it begins with the last one', () => heard().length > 0);
+    const { workflowId } = await chain('followed', ['exit 9']).workflow.run({ workingDirectory });
+    await until('what comes is told', () => heard().filter(({ workflow_id }) => workflow_id === workflowId).length === 2);
+    following.kill('SIGINT');
+    expect((await following.finished).code).toBe(130);
+    expect(new Set(heard().map(({ record_id }) => record_id)).size).toBe(heard().length);
   });
 
   test('Ctrl-C ends the watching and not the workflow', async () => {

@@ -1,5 +1,6 @@
 /** What specs share. Imported by specs only. */
 export * from './database';
+export * from './execution-check';
 export * from './factories';
 export * from './history-replay';
 export * from './house-process';
