@@ -34,7 +34,7 @@ describeOnDatabases('jobmon-server reaper once', (database, kind) => {
     const told = JSON.parse((await once('-o', 'json')).out) as { dry_run: boolean; rules: { found: { id: number }[] }[] };
     expect([told.dry_run, told.rules.map(({ found }) => found.map(({ id }) => id))]).toEqual([
       true,
-      [[agent_id], [workflow_run_id], [], [], []],
+      [[agent_id], [workflow_run_id], [], [], [], []],
     ]);
     expect(await database().read('SELECT status FROM workflow_run')).toEqual([{ status: 'R' }]);
     expect(await database().read('SELECT ended_date FROM agent')).toEqual([{ ended_date: null }]);

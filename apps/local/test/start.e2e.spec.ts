@@ -148,12 +148,17 @@ describe('the database', () => {
     if (what === 'something else') expect(readdirSync(user.data)).toEqual(['jobmon.sqlite']);
   });
 
-  it('is refused when a newer version has migrated it', async () => {
+  it('is taken when a newer version has migrated it and allows this one, and refused when it does not', async () => {
     const house = await start('--port', '0');
     await house.end('SIGTERM');
-    const handle = new SqliteHandle(user.databaseFile);
-    handle.exec("INSERT INTO migrations (timestamp, name) VALUES (9999999999999, 'Tomorrow9999999999999')");
-    handle.close();
+    const change = (sql: string): void => {
+      const handle = new SqliteHandle(user.databaseFile);
+      handle.exec(sql);
+      handle.close();
+    };
+    change("INSERT INTO migrations (timestamp, name) VALUES (9999999999999, 'Tomorrow9999999999999')");
+    await (await start('--port', '0')).end('SIGTERM');
+    change("UPDATE schema_rule SET needs_migration = 'Tomorrow9999999999999', oldest_release = '9.0.0'");
     expect(await refusal(['--port', '0'])).toMatch(/newer/);
   });
 

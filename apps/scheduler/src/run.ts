@@ -21,6 +21,11 @@ import type { Logger } from '@jobmon/runtime';
 import type { Graph } from './graph';
 import { loadGraph, newestEventOf, readAllStandings, readChangedSince, readStandings, type TaskStanding } from './rows';
 
+/**
+ * The bus does not tell that whoever took a message has died, so an answer is waited for a little longer than a write may take (5 s), and
+ * asked for again; a repeat has no second effect.
+ */
+export const ANSWER_MS_MAX = 6_000;
 /** Tasks of one request (contracts: `task.queue`). */
 const QUEUE_MAX = 1_000;
 /** Tasks that may stand in Q: enough for the agents to be busy, few enough to stop soon when a user says stop. */
@@ -141,7 +146,12 @@ export class ScheduledRun {
   private async start(): Promise<void> {
     const { database, messenger, clock } = this.context;
     const { workflow_run_id, fence } = this;
-    const { status, is_lease_lost } = await send(messenger, moveWorkflowRun, { workflow_run_id, fence, to: 'R' });
+    const { status, is_lease_lost } = await send(
+      messenger,
+      moveWorkflowRun,
+      { workflow_run_id, fence, to: 'R' },
+      { timeout_ms: ANSWER_MS_MAX },
+    );
     if (is_lease_lost) return this.lose();
     if (status !== 'R') {
       // It is being stopped, or has ended: the next scan for runs no longer names it.
@@ -214,7 +224,12 @@ export class ScheduledRun {
     const positionOf = new Map(task_ids.map((id, at) => [id, positions[at] as number]));
     try {
       const { workflow_run_id, fence } = this;
-      const reply = await send(this.context.messenger, queueTasks, { workflow_run_id, fence, task_ids });
+      const reply = await send(
+        this.context.messenger,
+        queueTasks,
+        { workflow_run_id, fence, task_ids },
+        { timeout_ms: ANSWER_MS_MAX },
+      );
       if (reply.is_lease_lost) return this.lose();
       for (const [id, status] of reply.statuses) {
         const position = positionOf.get(id);

@@ -40,7 +40,7 @@ import { countRunsInNeed, freeRuns, waitingCommands, WAITING_COMMANDS_PARAM, typ
 import { send, type Messenger } from '@jobmon/messaging';
 import { metrics, type Config, type Logger } from '@jobmon/runtime';
 import { RenewalLoop, type Renewal, type RenewalTerms } from './renewal';
-import { ScheduledRun, type RunContext } from './run';
+import { ANSWER_MS_MAX, ScheduledRun, type RunContext } from './run';
 
 const LOOK_MS = 1_000;
 const BEAT_MS = 30_000;
@@ -278,7 +278,7 @@ export class Scheduler {
       const is_start = !this.isKnown;
       const { instance: scheduler_instance, lease_seconds: seconds } = this;
       const asked = { scheduler_instance, seconds, runs_max: RUNS_MAX, is_start };
-      const { leases } = await send(this.context.messenger, leaseWorkflowRuns, asked);
+      const { leases } = await send(this.context.messenger, leaseWorkflowRuns, asked, { timeout_ms: ANSWER_MS_MAX });
       this.isKnown = true;
       if (leases.length === 0) return;
       metrics.leases.inc({ what: 'taken' }, leases.length);

@@ -86,7 +86,7 @@ describeOnDatabases('resources of the next attempt', (database) => {
     const task_ids = [...made.task_ids];
     const { statements } = database().counts;
     await machine.queueTasks({ workflow_run_id, task_ids });
-    expect(database().counts.statements - statements).toBeLessThanOrEqual(12 + 7);
+    expect(database().counts.statements - statements).toBeLessThanOrEqual(13 + 7);
     const next = (await asked(made)).slice(40);
     expect(next).toHaveLength(40);
     for (const { task_id, ...row } of next) {
