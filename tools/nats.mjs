@@ -1,29 +1,10 @@
 // A private NATS for tests and a look around: Debian's package, its own folder, a free port of 127.0.0.1, ended with its caller.
-import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
+import { find, install, run } from './server.mjs';
 
 const START_SECONDS_MAX = 30;
-
-/** The path of a program, or undefined. Debian keeps servers in sbin, which is not on everybody's PATH. */
-function find(program) {
-  const folders = [...(process.env.PATH ?? '').split(':'), '/usr/sbin', '/usr/local/sbin'];
-  return folders.map((folder) => join(folder, program)).find((path) => existsSync(path));
-}
-
-/** Installs Debian's package when that is possible without asking; throws a sentence with the cure when not. */
-function install() {
-  const aptGet = find('apt-get');
-  const cure = 'Install it with: sudo apt-get install nats-server';
-  if (!aptGet || process.getuid?.() !== 0) throw new Error(`NATS is not installed. ${cure}`);
-  console.log('NATS is not installed: installing the Debian package nats-server');
-  const options = { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } };
-  spawnSync(aptGet, ['update', '-qq'], options);
-  const done = spawnSync(aptGet, ['install', '-y', '-qq', '--no-install-recommends', 'nats-server'], options);
-  if (done.status !== 0)
-    throw new Error(`NATS could not be installed (${String(done.stderr).trim().split('\n').at(-1)}). ${cure}`);
-}
 
 const answers = (port) =>
   new Promise((resolve) => {
@@ -42,7 +23,7 @@ const answers = (port) =>
  * configuration (accounts, TLS). A server that was killed is started again at its old address by its port.
  */
 export async function startNats(folder, { port = -1, config = '' } = {}) {
-  if (!find('nats-server')) install();
+  if (!find('nats-server')) install('NATS', 'nats-server');
   mkdirSync(folder, { recursive: true });
   const ports = join(folder, 'ports');
   rmSync(ports, { recursive: true, force: true });
@@ -52,26 +33,13 @@ export async function startNats(folder, { port = -1, config = '' } = {}) {
   const listen = `listen: "127.0.0.1:${port}"\nports_file_dir: ${JSON.stringify(ports)}`;
   writeFileSync(file, `${listen}\n${store}\n${config}\n`, { mode: 0o600 });
   const log = join(folder, 'server.log');
-  const output = openSync(log, 'a');
-  const server = spawn(find('nats-server'), ['-c', file], { stdio: ['ignore', output, output] });
-  let ended;
-  server.on('exit', (code) => (ended = code ?? -1));
-  const onExit = () => server.kill('SIGKILL');
-  process.on('exit', onExit);
-  const stop = () =>
-    new Promise((resolve) => {
-      process.off('exit', onExit);
-      if (ended !== undefined) return resolve();
-      server.on('exit', resolve);
-      server.kill('SIGTERM');
-      setTimeout(() => server.kill('SIGKILL'), 5_000).unref();
-    });
+  const { pid, exitCode, stop } = run(find('nats-server'), ['-c', file], log, 5_000);
   const deadline = Date.now() + START_SECONDS_MAX * 1_000;
   for (;;) {
-    if (ended !== undefined) throw new Error(`NATS ended while starting (exit code ${ended}); see ${log}.`);
+    if (exitCode() !== undefined) throw new Error(`NATS ended while starting (exit code ${exitCode()}); see ${log}.`);
     const given = port === -1 ? portIn(ports) : port;
     if (given !== undefined && (await answers(given))) {
-      return { url: `nats://127.0.0.1:${given}`, port: given, pid: server.pid, stop };
+      return { url: `nats://127.0.0.1:${given}`, port: given, pid, stop };
     }
     if (Date.now() > deadline) {
       await stop();

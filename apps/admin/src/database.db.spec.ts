@@ -2,30 +2,7 @@
 import { openDatabase } from '@jobmon/entities';
 import { describeOnDatabaseKinds, type DatabaseKind } from '@jobmon/testkit';
 import { pino } from 'pino';
-import { run } from './program';
-
-interface Typed {
-  readonly code: number;
-  readonly out: string;
-  readonly err: string;
-}
-
-/** Runs one command line in this process. */
-async function type(...args: string[]): Promise<Typed> {
-  let out = '';
-  let err = '';
-  const spies = [
-    jest.spyOn(process.stdout, 'write').mockImplementation((text) => ((out += String(text)), true)),
-    jest.spyOn(process.stderr, 'write').mockImplementation((text) => ((err += String(text)), true)),
-  ];
-  try {
-    const code = await run(args);
-    process.exitCode = undefined;
-    return { code, out, err };
-  } finally {
-    for (const spy of spies) spy.mockRestore();
-  }
-}
+import { typed } from '../test/typed';
 
 describeOnDatabaseKinds('jobmon-server db', (kind) => {
   let place: Awaited<ReturnType<DatabaseKind['place']>>;
@@ -35,19 +12,19 @@ describeOnDatabaseKinds('jobmon-server db', (kind) => {
   afterEach(() => place.remove());
 
   it('says what is missing, brings it, and says that nothing is missing', async () => {
-    const before = await type('db', 'status', '--db', place.url, '-o', 'json');
+    const before = await typed('db', 'status', '--db', place.url, '-o', 'json');
     expect(before.code).toBe(1);
     const found = JSON.parse(before.out) as { version: number; version_known: number; pending: string[]; verdict: string };
     expect([found.version, found.pending.length]).toEqual([0, found.version_known]);
     expect(found.verdict).toMatch(/run jobmon-server db migrate/);
 
-    expect((await type('db', 'migrate', '--db', place.url)).code).toBe(0);
-    const after = await type('db', 'status', '--db', place.url);
+    expect((await typed('db', 'migrate', '--db', place.url)).code).toBe(0);
+    const after = await typed('db', 'status', '--db', place.url);
     expect([after.code, after.out]).toEqual([
       0,
       expect.stringMatching(/pending +nothing\nverdict +services of this release work on it/),
     ]);
-    const again = await type('db', 'migrate', '--db', place.url);
+    const again = await typed('db', 'migrate', '--db', place.url);
     expect([again.code, again.err]).toEqual([0, expect.stringMatching(/^Nothing was missing: the schema has version \d+/)]);
   });
 
@@ -66,7 +43,7 @@ describeOnDatabaseKinds('jobmon-server db', (kind) => {
     it('names cause and cure, without the password', async () => {
       const wrong = new URL(place.url);
       wrong.password = 'not-this-one';
-      const refused = await type('db', 'migrate', '--db', wrong.toString());
+      const refused = await typed('db', 'migrate', '--db', wrong.toString());
       expect([refused.code, refused.err]).toEqual([
         1,
         expect.stringMatching(/^Error: the database server .* refuses user .*: correct the password\n$/),
@@ -74,7 +51,7 @@ describeOnDatabaseKinds('jobmon-server db', (kind) => {
       expect(refused.err).not.toContain('not-this-one');
       wrong.pathname = '/there_is_none';
       wrong.password = new URL(place.url).password;
-      expect((await type('db', 'status', '--db', wrong.toString())).err).toMatch(
+      expect((await typed('db', 'status', '--db', wrong.toString())).err).toMatch(
         /there is no database there_is_none .*: create it/,
       );
     });
@@ -82,8 +59,8 @@ describeOnDatabaseKinds('jobmon-server db', (kind) => {
 });
 
 it('refuses what it does not know, with exit code 2', async () => {
-  expect((await type('db', 'mirgate')).code).toBe(2);
-  const wrong = await type('db', 'status', '--db', 'postgres://x/y');
+  expect((await typed('db', 'mirgate')).code).toBe(2);
+  const wrong = await typed('db', 'status', '--db', 'postgres://x/y');
   expect([wrong.code, wrong.err]).toEqual([
     1,
     expect.stringMatching(/--db.* must start with sqlite:, mysql:\/\/ or mariadb:\/\//),

@@ -5,9 +5,8 @@
 import { openDatabase, type Database } from '@jobmon/entities';
 import {
   buildHouse,
-  databases,
+  describeApart,
   insertWorkflow,
-  MARIADB_URL_VARIABLE,
   NatsProcess,
   Services,
   until,
@@ -18,19 +17,16 @@ import { pino } from 'pino';
 import { typed } from './typed';
 
 const LEASE_SECONDS = 3;
-const kind = databases().find(({ name }) => name === 'mariadb');
-const describeOnMariadb = kind === undefined && process.env.CI !== 'true' ? describe.skip : describe;
 
-describeOnMariadb(`reapers apart${kind === undefined ? `: ${MARIADB_URL_VARIABLE} names no server` : ''}`, () => {
+describeApart('reapers apart', (mariadb) => {
   let place: Awaited<ReturnType<DatabaseKind['place']>>;
   let user: UserFolder;
   let nats: NatsProcess;
   let services: Services;
   let database: Database;
   beforeAll(async () => {
-    if (kind === undefined) throw new Error(`${MARIADB_URL_VARIABLE} names no server, and in CI these tests must run`);
     buildHouse();
-    [place, nats, user] = [await kind.place(), await NatsProcess.start(), new UserFolder()];
+    [place, nats, user] = [await mariadb.place(), await NatsProcess.start(), new UserFolder()];
     services = new Services({
       folder: user.folder('services'),
       database_url: place.url,

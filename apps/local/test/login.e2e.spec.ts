@@ -2,23 +2,12 @@
 import { Connection, Tool } from '@jobmon/client';
 import { getWorkflowHistory, listApiTokens, revokeApiToken, setWorkflowPriority, whoAmI, type Role } from '@jobmon/contracts';
 import { insertApiToken, newTokenText, openDatabase, type Database } from '@jobmon/entities';
-import {
-  buildHouse,
-  databases,
-  MARIADB_URL_VARIABLE,
-  NatsProcess,
-  Services,
-  until,
-  UserFolder,
-  type DatabaseKind,
-} from '@jobmon/testkit';
+import { buildHouse, describeApart, NatsProcess, Services, until, UserFolder, type DatabaseKind } from '@jobmon/testkit';
 import { pino } from 'pino';
 
 const SHARED_TOKEN = 'token-of-before-the-login';
-const kind = databases().find(({ name }) => name === 'mariadb');
-const describeOnMariadb = kind === undefined && process.env.CI !== 'true' ? describe.skip : describe;
 
-describeOnMariadb(`login with the services apart${kind === undefined ? `: ${MARIADB_URL_VARIABLE} names no server` : ''}`, () => {
+describeApart('login with the services apart', (mariadb) => {
   let place: Awaited<ReturnType<DatabaseKind['place']>>;
   let user: UserFolder;
   let nats: NatsProcess;
@@ -26,10 +15,9 @@ describeOnMariadb(`login with the services apart${kind === undefined ? `: ${MARI
   let database: Database;
 
   beforeAll(async () => {
-    if (kind === undefined) throw new Error(`${MARIADB_URL_VARIABLE} names no server, and in CI these tests must run`);
     buildHouse();
     user = new UserFolder();
-    [place, nats] = await Promise.all([kind.place(), NatsProcess.start()]);
+    [place, nats] = await Promise.all([mariadb.place(), NatsProcess.start()]);
     database = await openDatabase({ url: place.url, log: pino({ level: 'silent' }) });
     services = new Services({
       folder: user.folder('services'),

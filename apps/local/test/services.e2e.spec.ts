@@ -13,9 +13,8 @@ import { promisify } from 'node:util';
 import { openDatabase, type Database } from '@jobmon/entities';
 import {
   buildHouse,
-  databases,
+  describeApart,
   insertWorkflow,
-  MARIADB_URL_VARIABLE,
   NatsProcess,
   ROOT,
   Services,
@@ -35,10 +34,7 @@ const TOKEN = 'token-of-the-services-apart';
 const STOP_MS_MAX = 20_000;
 const SILENT = pino({ level: 'silent' });
 
-const kind = databases().find(({ name }) => name === 'mariadb');
-const describeOnMariadb = kind === undefined && process.env.CI !== 'true' ? describe.skip : describe;
-
-describeOnMariadb(`the services apart${kind === undefined ? `: ${MARIADB_URL_VARIABLE} names no server` : ''}`, () => {
+describeApart('the services apart', (mariadb) => {
   let place: Awaited<ReturnType<DatabaseKind['place']>>;
   let user: UserFolder;
   let nats: NatsProcess;
@@ -70,13 +66,12 @@ describeOnMariadb(`the services apart${kind === undefined ? `: ${MARIADB_URL_VAR
   };
 
   beforeAll(async () => {
-    if (kind === undefined) throw new Error(`${MARIADB_URL_VARIABLE} names no server, and in CI these tests must run`);
     buildHouse();
     user = new UserFolder();
     const ahead = `const now = Date.now; Date.now = () => now() + 600_000; const D = Date;
       globalThis.Date = class extends D { constructor(...args) { super(...(args.length === 0 ? [D.now()] : args)); } };`;
     writeFileSync(path.join(user.path, 'shift.cjs'), ahead);
-    place = await kind.place();
+    place = await mariadb.place();
     nats = await NatsProcess.start();
     await nats.kill();
     wire = await TcpProxy.to(place.url);
@@ -351,7 +346,7 @@ describeOnMariadb(`the services apart${kind === undefined ? `: ${MARIADB_URL_VAR
       // While it waits it ends in order all the same.
       expect(await waiting.end('SIGTERM')).toBe(0);
 
-      const foreign = await kind!.place();
+      const foreign = await mariadb.place();
       try {
         const made = await openDatabase({ url: foreign.url, log: SILENT });
         await made.write({ label: 'test' }, function* () {

@@ -8,7 +8,7 @@ import { openDatabase, type Database } from '@jobmon/entities';
 import { shipLogs, type LogShipper, type LogStream } from '@jobmon/messaging';
 import { openLogStream } from '@jobmon/messaging/service';
 import { createLogger, loadConfig, LogQueue, type Logger } from '@jobmon/runtime';
-import { buildHouse, databases, describeWithNats, NatsProcess, Services, until, type ServiceProcess } from '@jobmon/testkit';
+import { buildHouse, describeApart, NatsProcess, Services, until, type ServiceProcess } from '@jobmon/testkit';
 import { pino } from 'pino';
 
 jest.setTimeout(180_000);
@@ -17,9 +17,7 @@ const SILENT = pino({ level: 'silent' });
 /** What a killed sink was given and had not stored is given to the next one after 10 s. */
 const AGAIN_MS_MAX = 60_000;
 
-const kind = databases().find(({ name }) => name === 'mariadb');
-
-(kind === undefined ? describe.skip : describeWithNats)('the log sink as a process', () => {
+describeApart('the log sink as a process', (mariadb) => {
   let folder: string;
   let place: { url: string; remove: () => Promise<void> };
   let nats: NatsProcess;
@@ -36,7 +34,7 @@ const kind = databases().find(({ name }) => name === 'mariadb');
   beforeAll(async () => {
     buildHouse();
     folder = mkdtempSync(path.join(tmpdir(), 'jobmon-log-sink-'));
-    [place, nats] = await Promise.all([kind!.place(), NatsProcess.start()]);
+    [place, nats] = await Promise.all([mariadb.place(), NatsProcess.start()]);
     services = new Services({ folder, database_url: place.url, nats_url: nats.url, token: 'a-token-for-the-log-sink' });
     await services.migrate();
     database = await openDatabase({ url: place.url, log: SILENT });

@@ -10,8 +10,7 @@ import type { Database } from '@jobmon/entities';
 import { openNatsMessenger, replyOf, send, type Messenger } from '@jobmon/messaging';
 import {
   buildHouse,
-  databases,
-  describeWithNats,
+  describeApart,
   insertWorkflow,
   NatsProcess,
   ROOT,
@@ -32,10 +31,7 @@ const TIER = Math.ceil(TASKS / 20);
 /** Far more than a lease and its replacement take: a busy machine is no defect. */
 const RECOVERY_MS_MAX = 60_000;
 
-const mariadb = databases().find(({ name }) => name === 'mariadb');
-
-describeWithNats('schedulers that are killed and frozen', () => {
-  if (mariadb === undefined) return it.skip('no MariaDB server is named', () => undefined);
+describeApart('schedulers that are killed and frozen', (mariadb) => {
   let user: UserFolder;
   let nats: NatsProcess;
   let database: TestDatabase;

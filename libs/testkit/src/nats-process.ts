@@ -2,6 +2,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { databases, declareImpossible, MARIADB_URL_VARIABLE, type DatabaseKind } from './database';
 import { keepServer, type KeptServer } from './keeper';
 import { NATS_URL_VARIABLE } from './services';
 
@@ -67,9 +68,12 @@ export class NatsProcess {
 /** Declares specs that need NATS: where it can't be had they are skipped and say why; in CI that is a failure. */
 export function describeWithNats(name: string, define: () => void): void {
   if (process.env[NATS_URL_VARIABLE]) return describe(name, define);
-  const reason = process.env['JOBMON_TEST_NATS_SKIP'] ?? `${NATS_URL_VARIABLE} names no server`;
-  if (process.env.CI !== 'true') return describe.skip(`${name}: ${reason}`, define);
-  it(name, () => {
-    throw new Error(`${reason}, and in CI these tests must run`);
-  });
+  declareImpossible(name, process.env['JOBMON_TEST_NATS_SKIP'] ?? `${NATS_URL_VARIABLE} names no server`);
+}
+
+/** Declares specs of the services as processes of their own, which need NATS and MariaDB; as `describeWithNats` where one is missing. */
+export function describeApart(name: string, define: (mariadb: DatabaseKind) => void): void {
+  const mariadb = databases().find((kind) => kind.name === 'mariadb');
+  if (mariadb !== undefined) return describeWithNats(name, () => define(mariadb));
+  declareImpossible(name, `${MARIADB_URL_VARIABLE} names no server`);
 }
