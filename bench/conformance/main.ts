@@ -1,7 +1,8 @@
 /**
- * `npm run conformance -- [--kinds sqlite,mariadb] [--only TEXT]`: what the published Python clients do against a house, longer than a run of
+ * `npm run conformance -- [--kinds sqlite,mariadb] [--apart] [--only TEXT]`: what the published Python clients do against a house, longer than a run of
  * the tests has time for: every story, 1,000 tasks on multiprocess, and every sub-command of the old command line. Without --only its table
- * is bench/results/python-clients.md and its transcript docs/python-command-line.md.
+ * is bench/results/python-clients.md and its transcript docs/python-command-line.md. With --apart two of each service stand in the
+ * place of the house, on MariaDB, and what is printed is all.
  */
 import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
@@ -13,6 +14,7 @@ import { faultsOf, pageOf, typeAll, type State, type Typed } from '../../apps/lo
 import { NATIVE_STORIES } from '../../apps/local/test/python/native';
 import { Stage, type Story } from '../../apps/local/test/python/stage';
 import { finishes, storiesWith } from '../../apps/local/test/python/stories';
+import { servicesApart } from './apart';
 import { reportOf, type Played } from './report';
 
 /** Stories at one time. */
@@ -38,7 +40,11 @@ function commandLine(pages: string[]): Story {
 
 async function main(): Promise<void> {
   const { values } = parseArgs({
-    options: { kinds: { type: 'string', default: 'sqlite,mariadb' }, only: { type: 'string', default: '' } },
+    options: {
+      kinds: { type: 'string', default: 'sqlite,mariadb' },
+      only: { type: 'string', default: '' },
+      apart: { type: 'boolean', default: false },
+    },
   });
   const python = pythonPrograms();
   if ('missing' in python) throw new Error(python.missing);
@@ -47,12 +53,14 @@ async function main(): Promise<void> {
   // The command line on an empty house, and the many tasks without company; the rest side by side.
   const acts: readonly (readonly Story[])[] = [
     [commandLine(pages)],
-    [...storiesWith(61), ...NATIVE_STORIES],
+    // The native ones need the agent of the house.
+    [...storiesWith(61), ...(values.apart ? [] : NATIVE_STORIES)],
     [finishes('multiprocess', 1_001)],
   ];
   const played: Played[] = [];
-  for (const kind of databases().filter(({ name }) => values.kinds.split(',').includes(name))) {
-    const stage = await Stage.open(kind, python.folder);
+  const kinds = values.apart ? ['mariadb'] : values.kinds.split(',');
+  for (const kind of databases().filter(({ name }) => kinds.includes(name))) {
+    const stage = await (values.apart ? Stage.open(kind, python.folder, servicesApart) : Stage.open(kind, python.folder));
     try {
       for (const act of acts) {
         const stories = act.filter(({ title }) => title.includes(values.only));
@@ -75,10 +83,10 @@ async function main(): Promise<void> {
 
   const version = spawnSync(path.join(python.folder, 'python'), ['--version'], { encoding: 'utf8' }).stdout.trim();
   const report = reportOf(played, `${version}, ${availableParallelism()} cores`);
-  if (values.only === '') writeFileSync(path.join(ROOT, 'bench', 'results', 'python-clients.md'), report);
+  if (values.only === '' && !values.apart) writeFileSync(path.join(ROOT, 'bench', 'results', 'python-clients.md'), report);
   else console.log(report);
   const [transcript] = pages;
-  if (transcript === undefined) return;
+  if (transcript === undefined || values.apart) return;
   const page = path.join(ROOT, 'docs', 'python-command-line.md');
   writeFileSync(page, transcript);
   spawnSync(process.execPath, [path.join(ROOT, 'node_modules/prettier/bin/prettier.cjs'), '--log-level=warn', '--write', page]);

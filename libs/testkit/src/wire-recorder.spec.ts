@@ -27,7 +27,7 @@ describe('the recorder', () => {
       method: 'POST',
       body: '{"name":"é"}',
     });
-    const host = recorder.target.replace('http://', '');
+    const host = recorder.targets[0].replace('http://', '');
     expect(await answer.json()).toEqual({ host });
     expect(recorder.exchanges).toEqual([
       {

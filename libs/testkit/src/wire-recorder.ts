@@ -54,14 +54,17 @@ export class WireRecorder {
   /** What to do before a request of an operation is passed on, by its protocol number. */
   readonly #holds = new Map<string, () => Promise<void>>();
 
-  private constructor(readonly target: string) {
+  /** Requests so far: the addresses take turns. */
+  #turn = 0;
+
+  private constructor(readonly targets: readonly [string, ...string[]]) {
     this.#server = createServer((incoming, outgoing) => void this.#pass(incoming, outgoing));
     this.#server.keepAliveTimeout = 75_000;
   }
 
-  /** Starts on a free port of 127.0.0.1; `target` is the address of the house. */
-  static async start(target: string): Promise<WireRecorder> {
-    const recorder = new WireRecorder(target);
+  /** Starts on a free port of 127.0.0.1; the addresses are those of the house, or of several apis, which are asked in turn. */
+  static async start(...targets: readonly [string, ...string[]]): Promise<WireRecorder> {
+    const recorder = new WireRecorder(targets);
     await new Promise<void>((resolve) => recorder.#server.listen(0, '127.0.0.1', resolve));
     return recorder;
   }
@@ -137,7 +140,7 @@ export class WireRecorder {
     return new Promise((resolve, reject) => {
       const headers = { ...headersOf(incoming), 'content-length': String(body.length) };
       const forwarded = request(
-        new URL(incoming.url ?? '/', this.target),
+        new URL(incoming.url ?? '/', this.targets[this.#turn++ % this.targets.length]),
         { method: incoming.method, headers, agent: this.#agent },
         resolve,
       );

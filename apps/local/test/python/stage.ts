@@ -125,6 +125,20 @@ async function statement<Row>(url: string, sql: string): Promise<Row[]> {
   }
 }
 
+/** What serves the stories. */
+export interface Served {
+  /** Where requests go, in turn. */
+  readonly urls: readonly [string, ...string[]];
+  connection(): Connection;
+  close(): Promise<void>;
+}
+
+/** The house in one process. */
+async function oneHouse(user: UserFolder, database_url: string): Promise<Served> {
+  const house = await HouseProcess.start(user, ['--port', '0', '--db', database_url]);
+  return { urls: [house.url!], connection: () => house.connection(), close: async () => void (await house.end('SIGTERM')) };
+}
+
 export class Stage {
   /** What every story that was played took, by its title. */
   readonly played = new Map<string, { readonly exchanges: readonly Exchange[]; readonly seconds: number }>();
@@ -132,22 +146,22 @@ export class Stage {
 
   private constructor(
     readonly user: UserFolder,
-    readonly house: HouseProcess,
+    private readonly served: Served,
     private readonly place: Awaited<ReturnType<DatabaseKind['place']>>,
     private readonly programs: string,
   ) {}
 
-  /** A house on an empty database, with the metered cluster in it. */
-  static async open(kind: DatabaseKind, programs: string): Promise<Stage> {
+  /** A house on an empty database, with the metered cluster in it; `serve` starts something else in its place. */
+  static async open(kind: DatabaseKind, programs: string, serve = oneHouse): Promise<Stage> {
     const user = new UserFolder();
     const place = await kind.place();
-    const house = await HouseProcess.start(user, ['--port', '0', '--db', place.url]);
+    const served = await serve(user, place.url);
     for (const sql of METERED) await statement(place.url, sql);
-    return new Stage(user, house, place, programs);
+    return new Stage(user, served, place, programs);
   }
 
   async close(): Promise<void> {
-    await this.house.end('SIGTERM');
+    await this.served.close();
     await this.user.remove();
     await this.place.remove();
   }
@@ -170,7 +184,7 @@ export class Stage {
 
   /** Plays a story; throws when it goes wrong, takes too long, or an answer was neither 200 nor expected. */
   async play({ title, tell, expected = [], seconds_max = STORY_SECONDS_MAX }: Story): Promise<void> {
-    const recorder = await WireRecorder.start(this.house.url!);
+    const recorder = await WireRecorder.start(...this.served.urls);
     const started = Date.now();
     this.#scenes += 1;
     const settings = { PYTHONPATH: path.join(SCRIPTS, 'plugins') };
@@ -178,7 +192,7 @@ export class Stage {
     try {
       await within(
         seconds_max,
-        tell(new Scene(site, recorder, (sql) => statement(this.place.url, sql), this.house.connection())),
+        tell(new Scene(site, recorder, (sql) => statement(this.place.url, sql), this.served.connection())),
       );
       const odd = recorder.exchanges
         .filter(({ status }) => status !== 200)
