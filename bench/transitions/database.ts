@@ -3,6 +3,7 @@
  * that a Python client drives, and measures what the driver alone can do with the very same writes.
  */
 import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describeDatabase, parseDatabaseUrl } from '@jobmon/runtime';
 import SqliteHandle from 'better-sqlite3';
@@ -20,6 +21,8 @@ export interface RawDatabase {
   /** Opens it once the house has made the tables. */
   open(): Promise<void>;
   run(sql: string, params?: readonly (string | number)[]): Promise<{ affected: number; value: unknown }>;
+  /** The server's process, when there is one and it is on this machine. */
+  serverPid(): Promise<number | null>;
   close(): Promise<void>;
 }
 
@@ -40,6 +43,7 @@ export function sqliteDatabase(folder: string): RawDatabase {
       if (statement.reader) return { affected: 0, value: Object.values(statement.get(...params) as object)[0] };
       return { affected: statement.run(...params).changes, value: undefined };
     },
+    serverPid: () => Promise.resolve(null),
     async close() {
       handle?.close();
     },
@@ -69,6 +73,14 @@ export async function mariadbDatabase(server: string): Promise<RawDatabase> {
       const [result] = await connection.query(sql, [...params]);
       if (Array.isArray(result)) return { affected: 0, value: Object.values(result[0] as object)[0] };
       return { affected: result.affectedRows, value: undefined };
+    },
+    async serverPid() {
+      const [[row]] = (await connection.query('SELECT @@pid_file AS file')) as unknown as [[{ file: string }]];
+      try {
+        return Number(readFileSync(row.file, 'latin1'));
+      } catch {
+        return null;
+      }
     },
     async close() {
       await connection.query(`DROP DATABASE ${database}`);

@@ -1,40 +1,37 @@
 /**
- * `npm run bench -- transitions`: how many transitions a second the house takes over HTTP, beside what the database can do at
- * all. The house runs in this process, the callers in another, both databases on the same machine. Each repetition measures
- * the raw limit and then 1, 64 and 256 callers, so that a ratio compares figures of the same minute.
+ * `npm run bench -- transitions`: how many transitions a second are taken over HTTP, beside what the database can do at all: by
+ * the house in one process on SQLite and on MariaDB, and by the five services over NATS and MariaDB. The callers run in another process,
+ * both databases on the same machine. Each repetition measures the raw limit and then 1, 64 and 256 callers, so that a ratio
+ * compares figures of the same minute; house and services on MariaDB take turns.
  *
- * Arguments: `--repetitions N` (3), `--databases sqlite,mariadb`, `--callers 1,64,256`. The report is written only by a run
+ * Arguments: `--repetitions N` (3), `--systems sqlite,mariadb,services`, `--callers 1,64,256`. The report is written only by a run
  * without arguments.
  */
 import { fork } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { availableParallelism, cpus, loadavg, tmpdir } from 'node:os';
+import { loadavg, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { startHouse } from '@jobmon/local';
-import { createLogger, loadConfig } from '@jobmon/runtime';
 import type { Round, RoundResult } from './callers';
 import { countWrong, mariadbDatabase, measureRaw, seedInstances, seedRun, sqliteDatabase, type RawDatabase } from './database';
+import { report, table, usageTable, type Measured, type Results } from './report';
+import { cpuSeconds, house, residentMib, services, type System } from './systems';
 
 /** Instances of one round; each makes two transitions. One caller gets fewer: it only shows the latency of a lone request. */
 const INSTANCES = 15_000;
-const INSTANCES_ALONE = 1_500;
+const INSTANCES_ALONE = 1_000;
 const INSTANCES_WARM_UP = 4_096;
 const RSS_SAMPLE_MS = 50;
-/** The aim, told beside the figures. */
-const AIM = { callers: 64, transitions_per_second: 5_000, p99_ms: 30 };
 
-interface Measured extends RoundResult {
-  readonly callers: number;
-  /** Transitions a second of the raw measurement of the same repetition. */
-  readonly raw: number;
-  readonly peak_rss_mb: number;
-  /** Transitions in one transaction on average: what coalescing made of single calls. */
-  readonly batch_rows: number;
-}
+const SYSTEMS = {
+  sqlite: { name: 'house, SQLite', start: house },
+  mariadb: { name: 'house, MariaDB', start: house },
+  services: { name: 'services, NATS and MariaDB', start: services },
+} as const;
+type SystemName = keyof typeof SYSTEMS;
 
 class Callers {
-  private readonly child = fork(join(__dirname, 'callers.js'), { serialization: 'json' });
+  readonly child = fork(join(__dirname, 'callers.js'), { serialization: 'json' });
 
   play(round: Round): Promise<RoundResult> {
     return new Promise((resolve, reject) => {
@@ -50,157 +47,135 @@ class Callers {
   }
 }
 
-async function benchDatabase(database: RawDatabase, folder: string, repetitions: number, levels: number[]): Promise<Measured[]> {
-  const { config } = loadConfig({ env: { HOME: folder }, overrides: { db: { url: database.url }, http: { port: 0 } } });
-  const log = createLogger({ service: 'local', level: config.log.level, destination: join(folder, `${database.kind}.log`) });
-  const house = await startHouse({ config, log, without: ['agent', 'scheduler', 'reaper'] });
-  const port = Number(new URL(house.url).port);
-  const callers = new Callers();
-  const measured: Measured[] = [];
-  try {
-    await database.open();
-    await seedRun(database);
-    let next_id = 1;
-    const seeded = async (count: number): Promise<number> => {
-      await seedInstances(database, next_id, count);
-      next_id += count;
-      return next_id - count;
-    };
-    const round = async (
-      count: number,
-      instances: number,
-    ): Promise<RoundResult & { peak_rss_mb: number; batch_rows: number }> => {
-      const instances_per_caller = Math.ceil(instances / count);
-      const first_id = await seeded(instances_per_caller * count);
-      let peak = 0;
-      const transactions = house.database.counts.transactions;
-      const sampling = setInterval(() => (peak = Math.max(peak, process.memoryUsage.rss())), RSS_SAMPLE_MS);
-      const result = await callers.play({ port, callers: count, first_id, instances_per_caller });
-      clearInterval(sampling);
-      const batches = house.database.counts.transactions - transactions;
-      const wrong = await countWrong(database, first_id, instances_per_caller * count);
-      if (wrong > 0)
-        throw new Error(`${wrong} rows are not as they must be after ${count} callers: ${result.failures.join('; ')}`);
-      return { ...result, peak_rss_mb: peak / 2 ** 20, batch_rows: result.transitions / batches };
-    };
-    await round(64, INSTANCES_WARM_UP);
-    for (let repetition = 1; repetition <= repetitions; repetition += 1) {
-      const raw = await measureRaw(database, await seeded(INSTANCES), INSTANCES);
-      for (const level of levels) {
-        const result = await round(level, level === 1 ? INSTANCES_ALONE : INSTANCES);
-        measured.push({ ...result, callers: level, raw });
-        const rate = Math.round(result.transitions / result.seconds);
-        console.log(
-          `${database.kind} ${repetition}/${repetitions}: ${level} callers ${rate}/s, raw ${Math.round(raw)}/s, failed ${result.failed}`,
-        );
-        for (const failure of result.failures) console.log(`  ${failure}`);
-      }
-    }
-  } finally {
-    callers.stop();
-    await house.stop();
-    await database.close();
+/** A started system with its database, its instances and its results. */
+class Bench {
+  readonly measured: Measured[] = [];
+  private next_id = 1;
+
+  constructor(
+    readonly name: string,
+    private readonly database: RawDatabase,
+    private readonly system: System,
+    private readonly callers: Callers,
+  ) {}
+
+  async begin(): Promise<void> {
+    await this.database.open();
+    await seedRun(this.database);
+    await this.round(64, INSTANCES_WARM_UP);
   }
-  return measured;
-}
 
-const rateOf = (entry: Measured): number => entry.transitions / entry.seconds;
-
-/** `median (smallest–largest)` of one figure over the repetitions. */
-function spread(values: readonly number[], digits = 0): string {
-  const sorted = [...values].sort((a, b) => a - b);
-  const median = sorted[Math.floor(sorted.length / 2)] ?? 0;
-  const [low, high] = [sorted[0] ?? 0, sorted.at(-1) ?? 0];
-  return `${median.toFixed(digits)} (${low.toFixed(digits)}–${high.toFixed(digits)})`;
-}
-
-function table(results: readonly { kind: string; measured: readonly Measured[] }[], levels: readonly number[]): string {
-  const lines = [
-    '| database | callers | transitions a second | raw limit | ratio | p50 ms | p99 ms | failed | rows a batch | peak RSS MiB |',
-    '| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |',
-  ];
-  for (const { kind, measured } of results) {
-    for (const level of levels) {
-      const rows = measured.filter((entry) => entry.callers === level);
-      const cells = [
-        kind,
-        level,
-        spread(rows.map(rateOf)),
-        spread(rows.map(({ raw }) => raw)),
-        spread(
-          rows.map((entry) => rateOf(entry) / entry.raw),
-          3,
-        ),
-        spread(
-          rows.map(({ p50_ms }) => p50_ms),
-          1,
-        ),
-        spread(
-          rows.map(({ p99_ms }) => p99_ms),
-          1,
-        ),
-        rows.reduce((sum, { failed }) => sum + failed, 0),
-        spread(rows.map(({ batch_rows }) => batch_rows)),
-        Math.round(Math.max(...rows.map(({ peak_rss_mb }) => peak_rss_mb))),
-      ];
-      lines.push(`| ${cells.join(' | ')} |`);
+  async repeat(repetition: string, levels: readonly number[]): Promise<void> {
+    const raw = await measureRaw(this.database, await this.seeded(INSTANCES), INSTANCES);
+    for (const callers of levels) {
+      const result = await this.round(callers, callers === 1 ? INSTANCES_ALONE : INSTANCES);
+      this.measured.push({ ...result, callers, raw });
+      const rate = Math.round(result.transitions / result.seconds);
+      const usage = result.usage.map(({ name, cores }) => `${name} ${cores.toFixed(2)}`).join(' ');
+      console.log(
+        `${repetition} ${this.name}: ${callers} callers ${rate}/s, p50 ${result.p50_ms.toFixed(1)} ms, p99 ${result.p99_ms.toFixed(1)} ms, ` +
+          `raw ${Math.round(raw)}/s, failed ${result.failed}, cores: ${usage}`,
+      );
+      for (const failure of result.failures) console.log(`  ${failure}`);
     }
   }
-  return lines.join('\n');
+
+  async end(): Promise<void> {
+    await this.system.stop();
+    await this.database.close();
+  }
+
+  private async seeded(count: number): Promise<number> {
+    await seedInstances(this.database, this.next_id, count);
+    this.next_id += count;
+    return this.next_id - count;
+  }
+
+  private async round(callers: number, instances: number): Promise<Omit<Measured, 'callers' | 'raw'>> {
+    const instances_per_caller = Math.ceil(instances / callers);
+    const count = instances_per_caller * callers;
+    const first_id = await this.seeded(count);
+    const server = await this.database.serverPid();
+    const parts = [
+      ...this.system.parts,
+      ...(server === null ? [] : [{ name: 'mariadb', pid: server }]),
+      { name: 'callers', pid: this.callers.child.pid! },
+    ].map((part) => ({ ...part, cpu_seconds: cpuSeconds(part.pid), peak: 0 }));
+    const batches = await this.system.batches();
+    const sample = (): void => {
+      for (const part of parts) part.peak = Math.max(part.peak, residentMib(part.pid));
+    };
+    const sampling = setInterval(sample, RSS_SAMPLE_MS);
+    const result = await this.callers.play({ port: this.system.port, callers, first_id, instances_per_caller });
+    clearInterval(sampling);
+    const usage = parts.map(({ name, pid, cpu_seconds, peak }) => ({
+      name,
+      peak_rss_mb: peak,
+      cores: (cpuSeconds(pid) - cpu_seconds) / result.seconds,
+    }));
+    const batch_rows = result.transitions / ((await this.system.batches()) - batches);
+    const wrong = await countWrong(this.database, first_id, count);
+    if (wrong > 0) {
+      throw new Error(`${wrong} rows are not as they must be after ${callers} callers: ${result.failures.join('; ')}`);
+    }
+    return { ...result, usage, batch_rows };
+  }
 }
 
-function report(table: string, repetitions: number, versions: readonly string[], load: number): string {
-  return `# Transitions a second over HTTP
-
-${table}
-
-Aim: ${AIM.transitions_per_second} a second at ${AIM.callers} callers on two cores with everything on them, none failed, p99 below ${AIM.p99_ms} ms.
-
-Each figure is the median of ${repetitions} repetitions with the smallest and the largest. Machine: ${availableParallelism()} cores (${cpus()[0]?.model.trim() ?? 'unknown'}), Node ${process.version}, ${versions.join('; ')}.
-Load average when it began: ${load.toFixed(1)}. Above 0.5 other programs had a part of the cores and of the disk: compare the ratios only.
-
-- A caller keeps one connection alive and reports \`log_running\`, then \`log_done\`, for one task instance of its own after the other, each
-  after the answer to the one before, with the bodies that a Python worker sends. Callers, house and database share the machine.
-- The raw limit moves as many instances with the same writes (a guarded update of instance and of task, a history row) straight through
-  the driver: 500 rows a transaction, one connection, no locks beforehand, nothing decided, the house idle.
-- After each round every instance and every task is DONE and has its two history rows, else the benchmark fails.
-- One caller shows a request's latency alone: each of its batches holds one transition and pays for a whole flush to disk.
-
-To repeat it: \`npm run bench -- transitions\`. It takes about three minutes. A MariaDB server named by \`JOBMON_TEST_MARIADB_URL\` is used
-when set, else a private one is started.
-`;
+async function start(system: SystemName, folder: string, callers: Callers): Promise<{ bench: Bench; version: string } | null> {
+  const server = process.env['JOBMON_TEST_MARIADB_URL'];
+  if (system !== 'sqlite' && server === undefined) {
+    console.log(`no MariaDB: ${SYSTEMS[system].name} is left out`);
+    return null;
+  }
+  const database = system === 'sqlite' ? sqliteDatabase(folder) : await mariadbDatabase(server!);
+  const bench = new Bench(SYSTEMS[system].name, database, await SYSTEMS[system].start(database, folder), callers);
+  await bench.begin();
+  return { bench, version: database.version };
 }
 
 async function main(): Promise<void> {
   const { values } = parseArgs({
-    options: { repetitions: { type: 'string' }, databases: { type: 'string' }, callers: { type: 'string' } },
+    options: { repetitions: { type: 'string' }, systems: { type: 'string' }, callers: { type: 'string' } },
   });
   const repetitions = Number(values.repetitions ?? 3);
   const levels = (values.callers ?? '1,64,256').split(',').map(Number);
+  const chosen = (values.systems ?? Object.keys(SYSTEMS).join()).split(',') as SystemName[];
   const folder = mkdtempSync(join(tmpdir(), 'jobmon-bench-'));
-  const versions: string[] = [];
   const load = loadavg()[0] ?? 0;
-  const results: { kind: string; measured: Measured[] }[] = [];
+  const callers = new Callers();
+  const results: Results[] = [];
+  const versions = new Set<string>();
   try {
-    for (const kind of (values.databases ?? 'sqlite,mariadb').split(',')) {
-      const server = process.env['JOBMON_TEST_MARIADB_URL'];
-      if (kind === 'mariadb' && server === undefined) {
-        console.log('no MariaDB: its part is left out');
-        continue;
+    // SQLite by itself; those on a server side by side, in turns.
+    for (const together of [chosen.filter((name) => name === 'sqlite'), chosen.filter((name) => name !== 'sqlite')]) {
+      const benches: Bench[] = [];
+      try {
+        for (const name of together) {
+          const started = await start(name, folder, callers);
+          if (started === null) continue;
+          benches.push(started.bench);
+          versions.add(started.version);
+        }
+        for (let repetition = 1; repetition <= repetitions; repetition += 1) {
+          for (const bench of benches) await bench.repeat(`${repetition}/${repetitions}`, levels);
+        }
+        results.push(...benches);
+      } finally {
+        for (const bench of benches) await bench.end();
       }
-      const database = kind === 'mariadb' ? await mariadbDatabase(server as string) : sqliteDatabase(folder);
-      versions.push(database.version);
-      results.push({ kind, measured: await benchDatabase(database, folder, repetitions, levels) });
     }
   } finally {
+    callers.stop();
     rmSync(folder, { recursive: true, force: true });
   }
   const figures = table(results, levels);
-  console.log(`\n${figures}`);
+  const usage = usageTable(results, levels);
+  console.log(`\n${figures}\n\n${usage}`);
   if (process.argv.length > 2) return;
   const file = join(process.cwd(), 'bench', 'results', 'transitions.md');
   mkdirSync(dirname(file), { recursive: true });
-  writeFileSync(file, report(figures, repetitions, versions, load));
+  writeFileSync(file, report(figures, usage, repetitions, [...versions], load));
   console.log('\nwritten to bench/results/transitions.md');
 }
 

@@ -36,6 +36,12 @@ export class NatsProcess {
     return Number(new URL(this.url).port);
   }
 
+  /** Of the server itself, as long as it runs. */
+  get pid(): number {
+    if (this.standing === undefined) throw new Error('this NATS was never started');
+    return this.standing.pid;
+  }
+
   signal(signal: NodeJS.Signals): void {
     if (this.standing !== undefined) process.kill(this.standing.pid, signal);
   }
