@@ -48,15 +48,22 @@ export interface Stored {
 export async function storeRecords(records: Database, database: Database, values: readonly unknown[]): Promise<Stored> {
   const parsed = values.map((value) => SentLogRecord.safeParse(value));
   const good = parsed.flatMap((result) => (result.success ? [result.data] : []));
-  const rows = (await withIds(database, good)).map(rowOf).sort((a, b) => (a.id < b.id ? -1 : 1));
+  const known = await withIds(database, good);
+  const stored = await insertRecords(records, known);
+  const refused = values.length - good.length;
+  metrics.log_records.inc({ outcome: 'stored' }, stored);
+  if (refused > 0) metrics.log_records.inc({ outcome: 'refused' }, refused);
+  return { stored, refused, from: known.map(({ record_id }) => record_id).sort()[0] };
+}
+
+/** Inserts records whose ids are complete, in transactions of a bounded size; answers how many are new. */
+export async function insertRecords(records: Database, known: readonly SentLogRecord[]): Promise<number> {
+  const rows = known.map(rowOf).sort((a, b) => (a.id < b.id ? -1 : 1));
   let stored = 0;
   for (const piece of piecesOf(rows, Math.min(CHARS_MAX, records.batch_bytes_max / 3))) {
     stored += await records.write({ label: 'log_record.store' }, () => insert(records, piece));
   }
-  const refused = values.length - good.length;
-  metrics.log_records.inc({ outcome: 'stored' }, stored);
-  if (refused > 0) metrics.log_records.inc({ outcome: 'refused' }, refused);
-  return { stored, refused, from: rows[0]?.id };
+  return stored;
 }
 
 function* insert({ dialect }: Database, rows: readonly object[]): Procedure<number> {
