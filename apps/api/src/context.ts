@@ -7,7 +7,10 @@ import type { Principal } from './principal';
 
 export interface ApiContext {
   readonly config: {
-    readonly http: Pick<Config['http'], 'allowed_hosts' | 'allowed_origins'> & { readonly host?: string };
+    readonly http: Pick<Config['http'], 'allowed_hosts' | 'allowed_origins'> & {
+      readonly host?: string;
+      readonly proxies?: Config['http']['proxies'];
+    };
     /** Login. Off when absent. */
     readonly auth?: Config['auth'];
     readonly agent: Pick<Config['agent'], 'lease_seconds'>;

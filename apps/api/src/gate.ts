@@ -3,18 +3,24 @@
  * GET; with login on, what the operation's own value says (`accessOf`, `ownedBy` of the contracts). It is decided before the body is read, so that a
  * caller who may not ask costs nothing more.
  */
+import { timingSafeEqual } from 'node:crypto';
 import { accessOf, Id, isSufficient, JobmonError, ownedBy, type Operation } from '@jobmon/contracts';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
+import { addressReader } from './caller-address';
 import type { ApiContext } from './context';
-import { requireToken } from './guard';
-import { Login } from './login';
+import { Guesses } from './guesses';
+import { bearerOf, Login, sha256 } from './login';
 import { Ownership } from './ownership';
+import { LoginRefusal } from './principal';
 import { isTrusted, openPythonPort, type Trust } from './python-port';
 
 /** Between two looks whether the credential of whoever follows a stream is still good. */
 const STREAM_LOOK_MS = 5_000;
 
-type Hook = ReturnType<typeof requireToken> | ((request: FastifyRequest) => Promise<void>);
+/** Unknown credentials of one address in a minute, where the settings say nothing. */
+const GUESSES_PER_MINUTE_DEFAULT = 60;
+
+type Hook = (request: FastifyRequest) => Promise<void>;
 
 export interface Gate {
   /** What a request for the operation under this path passes before anything else. */
@@ -25,31 +31,69 @@ export interface Gate {
 
 export function makeGate(server: FastifyInstance, context: ApiContext): Gate {
   server.decorateRequest('principal', undefined);
-  return context.config.auth?.mode === 'on' ? gateOfLogin(server, context, context.config.auth) : gateOfHouse(context);
+  server.decorateRequest('callerAddress', undefined);
+  const { auth, http } = context.config;
+  const readAddress = addressReader(http.proxies ?? []);
+  const addressOf = (request: FastifyRequest): string | null => (request.callerAddress ??= readAddress(request.raw));
+  const guesses = new Guesses(auth?.guesses_per_minute ?? GUESSES_PER_MINUTE_DEFAULT);
+  /** Bounds the tries of an address around whatever looks at a credential. */
+  const guarded = async <T>(request: FastifyRequest, given: string | undefined, look: () => T | Promise<T>): Promise<T> => {
+    const address = addressOf(request);
+    const hash = given === undefined ? undefined : sha256(given).toString('base64');
+    if (hash !== undefined) guesses.require(address, hash);
+    try {
+      const found = await look();
+      if (hash !== undefined) guesses.passed(hash);
+      return found;
+    } catch (thrown) {
+      if (thrown instanceof LoginRefusal && thrown.reason === 'unknown') guesses.failed(address);
+      throw thrown;
+    }
+  };
+  return auth?.mode === 'on' ? gateOfLogin(server, context, auth, { guarded, addressOf }) : gateOfHouse(context, guarded);
 }
 
-function gateOfHouse({ token }: ApiContext): Gate {
+interface Callers {
+  readonly guarded: <T>(request: FastifyRequest, given: string | undefined, look: () => T | Promise<T>) => Promise<T>;
+  readonly addressOf: (request: FastifyRequest) => string | null;
+}
+
+function gateOfHouse({ token }: ApiContext, guarded: Callers['guarded']): Gate {
   if (token === undefined || token === '') throw new Error('with login off the api needs a token that is not empty');
-  const guard = requireToken(token);
+  const expected = sha256(token);
+  const hook = (request: FastifyRequest): Promise<void> => {
+    const given = bearerOf(request.headers.authorization);
+    return guarded(request, given, () => {
+      // Hashes are compared, so that neither length nor beginning shows in time.
+      if (given !== undefined && timingSafeEqual(sha256(given), expected)) return;
+      const what = given === undefined ? 'this call needs a token' : 'the token is not the one of this server';
+      const cure = "'jobmon serve' writes it into the client profile of the user who starts it";
+      throw new LoginRefusal(given === undefined ? 'none' : 'unknown', 'UNAUTHORIZED', `${what}; ${cure}`);
+    });
+  };
   return {
-    hooks: (operation, path) => (path.startsWith('/api/v4/') && operation.http?.method !== 'GET' ? [guard] : []),
+    hooks: (operation, path) => (path.startsWith('/api/v4/') && operation.http?.method !== 'GET' ? [hook] : []),
     ended: () => undefined,
   };
 }
 
-function gateOfLogin(server: FastifyInstance, context: ApiContext, auth: NonNullable<ApiContext['config']['auth']>): Gate {
+function gateOfLogin(
+  server: FastifyInstance,
+  context: ApiContext,
+  auth: NonNullable<ApiContext['config']['auth']>,
+  { guarded, addressOf }: Callers,
+): Gate {
   const login = new Login(context);
   const ownership = new Ownership(context.database);
   const trust: Trust = openPythonPort(server, auth, context);
-  const fromTrusted = (request: FastifyRequest): Promise<void> =>
-    isTrusted(request, trust)
-      ? Promise.resolve()
-      : Promise.reject(
-          new JobmonError(
-            'FORBIDDEN',
-            'with login on, the Python protocol is answered on a port of its own or to named networks: see auth.python_port and auth.python_networks',
-          ),
-        );
+  const fromTrusted = (request: FastifyRequest): Promise<void> => {
+    const address = addressOf(request);
+    if (isTrusted(request, address, trust)) return Promise.resolve();
+    const whence = address === null ? 'is from behind a proxy that does not tell from where' : `comes from ${address}`;
+    const sentence = `with login on, the Python protocol is answered on a port of its own (auth.python_port) or to named networks (auth.python_networks), and this call ${whence}`;
+    const cure = 'ask the administrator for the address of that port, or to name this network';
+    return Promise.reject(new LoginRefusal('network', 'FORBIDDEN', `${sentence}: ${cure}`));
+  };
   const hooks = (operation: Operation): Hook[] => {
     const access = accessOf(operation);
     if (access === 'anyone') return [];
@@ -57,10 +101,15 @@ function gateOfLogin(server: FastifyInstance, context: ApiContext, auth: NonNull
     const owned = ownedBy(operation);
     return [
       async (request: FastifyRequest): Promise<void> => {
-        const principal = await login.principalOf(request.headers.authorization);
+        const { authorization } = request.headers;
+        const principal = await guarded(request, bearerOf(authorization), () => login.principalOf(authorization));
         request.principal = principal;
         if (!isSufficient(principal.role, access)) {
-          throw new JobmonError('FORBIDDEN', `this call needs the role ${access}, and ${principal.user} is ${principal.role}`);
+          throw new LoginRefusal(
+            'role',
+            'FORBIDDEN',
+            `this call needs the role ${access}, and ${principal.user} is ${principal.role}`,
+          );
         }
         const id = owned === undefined ? undefined : idIn(request, `${owned}_id`);
         if (owned !== undefined && id !== undefined) await ownership.require(owned, id, principal);

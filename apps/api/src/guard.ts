@@ -3,11 +3,9 @@
  * names in Host and Origin tell such requests apart (design, section 9). Every answer carries the fixed headers of
  * spec/http-api-execution.md section 2.3. There are no CORS headers unless an origin is configured.
  */
-import { timingSafeEqual } from 'node:crypto';
 import { JobmonError } from '@jobmon/contracts';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { ApiContext } from './context';
-import { sha256 } from './login';
 
 /** On every answer. Styles may be inline because the documentation's viewer sets them on its elements; scripts may not. */
 export const SECURITY_HEADERS: Readonly<Record<string, string>> = {
@@ -72,15 +70,4 @@ function allowOrigin(request: FastifyRequest, reply: FastifyReply, origin: strin
     .header('access-control-allow-methods', 'GET, POST, PUT')
     .header('access-control-allow-headers', 'Authorization, Content-Type')
     .header('access-control-max-age', '600');
-}
-
-/** A hook for routes that only the holder of the token may call. Compares hashes, so that neither length nor prefix shows in time. */
-export function requireToken(token: string) {
-  const expected = sha256(token);
-  return (request: FastifyRequest, _reply: FastifyReply, done: (error?: Error) => void): void => {
-    const [, given] = /^Bearer +(\S+)$/i.exec(request.headers.authorization ?? '') ?? [];
-    if (given !== undefined && timingSafeEqual(sha256(given), expected)) return done();
-    const what = given === undefined ? 'this call needs a token' : 'the token is not the one of this server';
-    done(new JobmonError('UNAUTHORIZED', `${what}; 'jobmon serve' writes it into the client profile of the user who starts it`));
-  };
 }

@@ -9,8 +9,9 @@ import {
   type Role,
 } from '@jobmon/contracts';
 import { hashOfToken } from '@jobmon/entities';
+import { readMetrics } from '@jobmon/runtime';
 import { stateMachineModule } from '@jobmon/state-machine';
-import { describeOnDatabases } from '@jobmon/testkit';
+import { describeOnDatabases, until } from '@jobmon/testkit';
 import { callAs, tokenOf } from '../test/bearer';
 import { makeTemplate, makeWorkflow, workflowRequest, type Bound, type Template } from '../test/definitions';
 import { goodBodies, UNKNOWN_ID } from '../test/good-bodies';
@@ -149,15 +150,90 @@ describeOnDatabases('login', (database) => {
     });
 
     it.each([
-      [['127.0.0.0/8'], 200],
-      [['::1', '10.0.0.0/8', '127.0.0.1'], 200],
-      [['127.0.0.2/32', '10.0.0.0/8', 'fd00::/8'], 403],
-      [[], 403],
-    ])('is answered to the networks %j: %i', async (python_networks, status) => {
-      const other = await serve(database(), { auth: { python_networks } });
+      [{ python_networks: ['127.0.0.0/8'] }, 200],
+      [{ python_networks: ['::1', '10.0.0.0/8', '127.0.0.1'] }, 200],
+      [{ python_networks: ['127.0.0.2/32', '10.0.0.0/8', 'fd00::/8'] }, 403],
+      [{ python_networks: [] }, 403],
+    ])('is answered to networks: %j, %i', async (auth, status) => {
+      const other = await serve(database(), { auth });
       expect((await callAs(other, undefined, 'GET', '/api/v3/')).status).toBe(status);
       const told = { 'x-forwarded-for': '10.0.0.1', forwarded: 'for=10.0.0.1' };
       expect((await call(other, 'GET', '/api/v3/', undefined, told)).status).toBe(status);
+      await other.close();
+    });
+
+    it('is answered by what a proxy says only where the proxy is named, and the refusal says what was seen', async () => {
+      const auth = { python_networks: ['10.0.0.0/8', '2001:db8::/32', '127.0.0.0/8'] };
+      const other = await serve(database(), { auth, http: { proxies: ['127.0.0.1'] } });
+      const from = (forwarded?: string): Promise<Answered> =>
+        call(other, 'GET', '/api/v3/', undefined, forwarded === undefined ? {} : { 'x-forwarded-for': forwarded });
+      expect((await from('10.1.2.3')).status).toBe(200);
+      expect((await from('192.0.2.7, 2001:db8::7')).status).toBe(200);
+      const refused = await from('10.1.2.3, 192.0.2.7');
+      expect([refused.status, refused.json]).toEqual([
+        403,
+        { detail: expect.stringMatching(/auth\.python_port.*auth\.python_networks.*comes from 192\.0\.2\.7: ask the admin/) },
+      ]);
+      // Its own address is trusted; that of somebody behind it who is hidden is not.
+      expect([(await from()).status, (await from('nobody')).status]).toEqual([403, 403]);
+      await other.close();
+    });
+  });
+
+  describe('refusals', () => {
+    const metricOf = async (reason: string): Promise<number> => {
+      const { text } = await readMetrics();
+      return Number(new RegExp(`^jobmon_login_refusals_total\\{reason="${reason}"\\} (\\d+)`, 'm').exec(text)?.[1] ?? 0);
+    };
+
+    it.each([
+      ['none', 'whoami', () => undefined],
+      ['unknown', 'whoami', () => FORGED],
+      ['expired', 'whoami', () => tokens.expired],
+      ['revoked', 'whoami', () => tokens.revoked],
+      ['role', 'submit', () => tokens.reader],
+      ['owner', 'submit', () => tokens.operator],
+      ['network', 'v3', () => tokens.admin],
+    ])('are counted and logged by their reason, without the credential: %s', async (reason, what, token) => {
+      const before = await metricOf(reason);
+      const since = served.lines.length;
+      const path = { whoami: '/api/v4/whoami', submit: `/api/v4/workflows/${bound.workflow_id}/submit`, v3: '/api/v3/' }[what]!;
+      const address = `${path}?token=${token() ?? ''}`;
+      await callAs(served, token(), what === 'submit' ? 'POST' : 'GET', address, what === 'submit' ? {} : undefined);
+      const isTold = (): Record<string, unknown> | undefined =>
+        served.lines.slice(since).find(({ msg, refused }) => msg === 'request' && refused === reason);
+      await until('the refusal is in the log', () => isTold() !== undefined);
+      expect(isTold()).toMatchObject({ level: 30, code: expect.stringMatching(/^(UNAUTHORIZED|FORBIDDEN)$/) });
+      if (reason !== 'role' && reason !== 'owner') expect(isTold()).toMatchObject({ address: '127.0.0.1' });
+      if (token() !== undefined) expect(JSON.stringify(served.lines.slice(since))).not.toContain(token());
+      expect((await metricOf(reason)) - before).toBe(1);
+    });
+
+    it('come to an end for who guesses, with the time to wait, and not for who was known before', async () => {
+      const other = await serve(database(), { auth: { guesses_per_minute: 3 } });
+      const before = await metricOf('too_many');
+      const ask = (token: string): Promise<Answered> => callAs(other, token, 'GET', '/api/v4/whoami');
+      expect((await ask(tokens.reader)).status).toBe(200);
+      // What has ended is no guess.
+      for (let at = 0; at < 5; at++) expect((await ask(tokens.expired)).status).toBe(401);
+      for (const guess of [FORGED, 'secret', 'a.b.c']) expect((await ask(guess)).status).toBe(401);
+      const read = database().counts.statements;
+      const shut = await ask(tokens.operator);
+      expect([shut.status, shut.json.error]).toEqual([
+        429,
+        {
+          code: 'TOO_MANY',
+          message: expect.stringMatching(/unknown credentials came from 127\.0\.0\.1: try again in \d+ s/),
+          details: { retry_after_seconds: Number(shut.headers['retry-after']) },
+        },
+      ]);
+      expect(Number(shut.headers['retry-after'])).toBeGreaterThan(0);
+      expect((await ask(FORGED)).status).toBe(429);
+      expect(database().counts.statements).toBe(read);
+      expect([(await ask(tokens.reader)).status, (await callAs(other, undefined, 'GET', '/api/v4/whoami')).status]).toEqual([
+        200, 401,
+      ]);
+      expect((await metricOf('too_many')) - before).toBe(2);
       await other.close();
     });
   });
@@ -411,9 +487,7 @@ describeOnDatabases('login', (database) => {
     const texts = served.lines.map((line) => JSON.stringify(line));
     expect(texts.filter((text) => text.includes('"user":"ada"')).length).toBeGreaterThan(10);
     for (const secret of [...Object.values(tokens), TOKEN]) {
-      // What a caller puts into an address is his own doing, and was done above; nothing else tells a token.
-      const told = texts.filter((text) => text.includes(secret) && !text.includes('access_token='));
-      expect(told).toEqual([]);
+      expect(texts.filter((text) => text.includes(secret))).toEqual([]);
     }
   });
 });

@@ -5,10 +5,10 @@
  * where the hint of it arrives.
  */
 import { createHash, timingSafeEqual } from 'node:crypto';
-import { API_TOKEN_PATTERN, apiTokenRevoked, JobmonError, type Role } from '@jobmon/contracts';
+import { API_TOKEN_PATTERN, apiTokenRevoked, type Role } from '@jobmon/contracts';
 import { hashOfToken, type Procedure } from '@jobmon/entities';
 import type { ApiContext } from './context';
-import type { Principal } from './principal';
+import { LoginRefusal, type LoginRefusalReason, type Principal } from './principal';
 import { providerOf, type Provider } from './provider';
 
 /** How long the answer of the database about a token stands. */
@@ -51,9 +51,9 @@ export class Login {
    * @throws JobmonError UNAUTHORIZED when nobody does; FORBIDDEN for a person without a role; UNAVAILABLE when it can't be found out.
    */
   async principalOf(authorization: string | undefined): Promise<Principal> {
-    const [, given] = /^Bearer +(\S+)$/i.exec(authorization ?? '') ?? [];
+    const given = bearerOf(authorization);
     if (given === undefined) {
-      throw unauthorized('this call needs a login: run `jobmon login`, or show an API token (JOBMON__HTTP__TOKEN)');
+      throw unauthorized('none', 'this call needs a login: run `jobmon login`, or show an API token (JOBMON__HTTP__TOKEN)');
     }
     if (API_TOKEN_PATTERN.test(given)) return this.apiToken(hashOfToken(given));
     if (this.house !== undefined && timingSafeEqual(sha256(given), this.house)) {
@@ -87,9 +87,10 @@ export class Login {
     );
     if (row === undefined) throw unknownToken();
     const { id, user, role, expires_date } = row;
-    if (row.revoked_date !== null) throw unauthorized(`API token ${id} was revoked: make another (\`jobmon token create\`)`);
+    if (row.revoked_date !== null)
+      throw unauthorized('revoked', `API token ${id} was revoked: make another (\`jobmon token create\`)`);
     if (row.has_expired === 1) {
-      throw unauthorized(`API token ${id} has expired on ${expires_date} UTC: make another (\`jobmon token create\`)`);
+      throw unauthorized('expired', `API token ${id} has expired on ${expires_date} UTC: make another (\`jobmon token create\`)`);
     }
     if (row.is_use_old === 1) this.recordUse(id);
     return { user, role, credential: 'api_token', expires_date, api_token_id: id };
@@ -110,12 +111,20 @@ export class Login {
   }
 }
 
-function unauthorized(message: string): JobmonError {
-  return new JobmonError('UNAUTHORIZED', message);
+function unauthorized(reason: LoginRefusalReason, message: string): LoginRefusal {
+  return new LoginRefusal(reason, 'UNAUTHORIZED', message);
 }
 
-function unknownToken(): JobmonError {
-  return unauthorized('the token is none of this server: log in again (`jobmon login`), or show another (JOBMON__HTTP__TOKEN)');
+function unknownToken(): LoginRefusal {
+  return unauthorized(
+    'unknown',
+    'the token is none of this server: log in again (`jobmon login`), or show another (JOBMON__HTTP__TOKEN)',
+  );
+}
+
+/** The credential of an `Authorization` header: what stands behind `Bearer`. */
+export function bearerOf(authorization: string | undefined): string | undefined {
+  return /^Bearer +(\S+)$/i.exec(authorization ?? '')?.[1];
 }
 
 /** Of texts of any length, so that they can be compared in a time that tells nothing of them. */

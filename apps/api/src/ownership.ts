@@ -2,9 +2,9 @@
  * Whose something is. A workflow is its user's who bound it with login on; one that was bound before, or by a Python client, is the
  * user's of its first run. An agent is its user's. Neither changes ever, so that it is remembered.
  */
-import { JobmonError, type Owned } from '@jobmon/contracts';
+import type { Owned } from '@jobmon/contracts';
 import type { Database, Procedure, Statement } from '@jobmon/entities';
-import type { Principal } from './principal';
+import { LoginRefusal, type Principal } from './principal';
 
 const REMEMBERED_MAX = 10_000;
 
@@ -54,7 +54,8 @@ export class Ownership {
 export function refuseOthers(owned: Owned, id: number, owner: string | null, { user, role }: Principal): void {
   if (role === 'admin' || owner === user) return;
   const whose = owner === null ? 'has no owner yet' : `belongs to ${owner}`;
-  throw new JobmonError(
+  throw new LoginRefusal(
+    'owner',
     'FORBIDDEN',
     `${owned} ${id} ${whose}: ${user} may look at it, and only an admin may change it besides its owner`,
     {

@@ -17,6 +17,7 @@ import {
   type JSONWebKeySet,
   type JWTPayload,
 } from 'jose';
+import { LoginRefusal } from './principal';
 
 /** Between two fetches, so that forged tokens with keys of their own make no flood of them. */
 const FETCH_GAP_MS = 2_000;
@@ -111,7 +112,8 @@ export class Provider {
     const { user_claim } = this.settings;
     const user = UserName.safeParse(claimOf(payload, user_claim));
     if (!user.success) {
-      throw new JobmonError(
+      throw new LoginRefusal(
+        'foreign',
         'UNAUTHORIZED',
         `the token of the provider names nobody: its claim '${user_claim}' (auth.user_claim) is missing or no name of up to 150 characters`,
       );
@@ -119,7 +121,7 @@ export class Provider {
     const role = roleOf(payload, this.settings);
     if (role === null) {
       const cure = `an administrator gives a role by the claim '${this.settings.role_claim}' of the provider (auth.role_claim, auth.roles)`;
-      throw new JobmonError('FORBIDDEN', `${user.data} is known and has no role here: ${cure}`);
+      throw new LoginRefusal('no_role', 'FORBIDDEN', `${user.data} is known and has no role here: ${cure}`);
     }
     return { user: user.data, role, expires_at: (payload.exp as number) * 1_000 };
   }
@@ -155,7 +157,8 @@ export class Provider {
   }
 
   private away(): JobmonError {
-    return new JobmonError(
+    return new LoginRefusal(
+      'provider_away',
       'UNAVAILABLE',
       `the login provider ${this.issuer} can not be asked for its keys (${this.trouble ?? 'it was asked a moment ago'}); API tokens work meanwhile`,
       { rule: LOGIN_PROVIDER_AWAY },
@@ -191,13 +194,13 @@ function claimOf(payload: JWTPayload, name: string): unknown {
 function refused(thrown: unknown, settings: Settings): JobmonError {
   if (thrown instanceof JobmonError) return thrown;
   const again = 'log in again (`jobmon login`)';
-  if (thrown instanceof errors.JWTExpired) return new JobmonError('UNAUTHORIZED', `the login has expired: ${again}`);
+  if (thrown instanceof errors.JWTExpired) return new LoginRefusal('expired', 'UNAUTHORIZED', `the login has expired: ${again}`);
   if (thrown instanceof errors.JWTClaimValidationFailed) {
     const wrong = thrown.claim === 'aud' ? `it is not for '${audienceOf(settings)}'` : `its claim '${thrown.claim}' is wrong`;
-    return new JobmonError('UNAUTHORIZED', `the token of the provider is refused: ${wrong}`);
+    return new LoginRefusal('foreign', 'UNAUTHORIZED', `the token of the provider is refused: ${wrong}`);
   }
   if (thrown instanceof errors.JOSEError || thrown instanceof TypeError) {
-    return new JobmonError('UNAUTHORIZED', `the token is not one that ${settings.issuer} signed: ${again}`);
+    return new LoginRefusal('unknown', 'UNAUTHORIZED', `the token is not one that ${settings.issuer} signed: ${again}`);
   }
   return JobmonError.from(thrown);
 }

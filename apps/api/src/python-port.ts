@@ -1,14 +1,14 @@
 /**
  * Where Python clients are answered with login on. They send no credentials, so that where they come from is all that can be looked at: a port
- * of its own, which the administrator opens to a trusted network alone, or the address at the other end of the connection. What a proxy
- * says in headers is not looked at; whoever is behind one comes from the proxy.
+ * of its own, which the administrator opens to a trusted network alone, or the address that the call comes from (`caller-address.ts`).
  */
 import { createServer, type IncomingMessage } from 'node:http';
-import { BlockList, isIPv6 } from 'node:net';
+import type { BlockList } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
 import { JobmonError } from '@jobmon/contracts';
 import type { Config } from '@jobmon/runtime';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
+import { isWithin, networksOf } from './caller-address';
 import type { ApiContext } from './context';
 
 /** What is in flight on the port when the server closes is given this long. */
@@ -22,10 +22,9 @@ export interface Trust {
   readonly internal: WeakSet<IncomingMessage>;
 }
 
-export function isTrusted(request: FastifyRequest, { networks, internal }: Trust): boolean {
-  if (internal.has(request.raw)) return true;
-  const address = (request.socket.remoteAddress ?? '').replace(/^::ffff:/, '').replace(/%.*$/, '');
-  return address !== '' && networks.check(address, isIPv6(address) ? 'ipv6' : 'ipv4');
+/** Whether a request came by the port of its own, or from a named network. `address`: where it comes from, null when nobody knows. */
+export function isTrusted(request: FastifyRequest, address: string | null, { networks, internal }: Trust): boolean {
+  return internal.has(request.raw) || (address !== null && isWithin(networks, address));
 }
 
 /**
@@ -42,12 +41,12 @@ export function openPythonPort(server: FastifyInstance, auth: Config['auth'], { 
     server.routing(request, response);
   });
   server.addHook('onReady', (done) => {
-    const host = config.http.host ?? '127.0.0.1';
+    const host = auth.python_host ?? config.http.host ?? '127.0.0.1';
     port.once('error', (error: NodeJS.ErrnoException) => {
       done(
         new JobmonError(
           'UNAVAILABLE',
-          `cannot listen on ${host} port ${python_port} for Python clients (${error.code}): see auth.python_port`,
+          `cannot listen on ${host} port ${python_port} for Python clients (${error.code}): see auth.python_port and auth.python_host`,
         ),
       );
     });
@@ -71,15 +70,4 @@ export function openPythonPort(server: FastifyInstance, auth: Config['auth'], { 
     port.closeAllConnections();
   });
   return trust;
-}
-
-function networksOf(texts: readonly string[]): BlockList {
-  const networks = new BlockList();
-  for (const text of texts) {
-    const [address = '', bits] = text.split('/');
-    const family = isIPv6(address) ? 'ipv6' : 'ipv4';
-    if (bits === undefined) networks.addAddress(address, family);
-    else networks.addSubnet(address, Number(bits), family);
-  }
-  return networks;
 }

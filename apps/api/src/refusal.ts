@@ -25,6 +25,8 @@ export function sendError(thrown: unknown, request: FastifyRequest, reply: Fasti
   }
   reply.refusal = error;
   if (error.code === 'UNAUTHORIZED') reply.header('www-authenticate', 'Bearer');
+  if (error.code === 'TOO_MANY')
+    reply.header('retry-after', String((error.details as { retry_after_seconds: number }).retry_after_seconds));
   const body = request.url.startsWith('/api/v4') ? { error: error.toBody() } : elderShape(error);
   send(reply, error.kind.http_status, body);
 }
@@ -44,6 +46,7 @@ function named(thrown: unknown): JobmonError {
 const AROUND: ReadonlySet<ErrorCode> = new Set([
   'UNAUTHORIZED',
   'FORBIDDEN',
+  'TOO_MANY',
   'METHOD_NOT_ALLOWED',
   'TOO_LARGE',
   'UNAVAILABLE',

@@ -7,6 +7,7 @@ import { randomBytes } from 'node:crypto';
 import type { JobmonError } from '@jobmon/contracts';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { metrics, type Logger } from '@jobmon/runtime';
+import { LoginRefusal } from './principal';
 
 declare module 'fastify' {
   interface FastifyReply {
@@ -56,10 +57,16 @@ export function logRequests(server: FastifyInstance, log: Logger): void {
   });
 }
 
+/** One that the cut of an address goes through is still told from other text. */
+const CREDENTIAL_CHARS_MAX = 4_000;
+/** A credential where it should not be: in an address. */
+const CREDENTIAL = /jobmon_[\w-]{43}|eyJ[\w-]+\.[\w-]+\.[\w-]*/g;
+
 /** Requests that no operation answers (health, documentation, unknown paths) are counted together. */
 function measure({ routeOptions }: FastifyRequest, { refusal, raw, elapsedTime }: FastifyReply): void {
   const code = refusal?.code ?? (raw.writableFinished ? 'OK' : 'HUNG_UP');
   metrics.request_seconds.observe({ operation: routeOptions.config.operation ?? 'none', code }, elapsedTime / 1_000);
+  if (refusal instanceof LoginRefusal) metrics.login_refusals.inc({ reason: refusal.reason });
 }
 
 function lineOf(
@@ -72,11 +79,15 @@ function lineOf(
     request_id: request.id,
     method: request.method,
     route: request.routeOptions.url ?? 'unknown',
-    path: request.url.slice(0, 300),
+    path: request.url
+      .slice(0, 300 + CREDENTIAL_CHARS_MAX)
+      .replace(CREDENTIAL, '(a credential)')
+      .slice(0, 300),
     status,
     elapsed_ms: Math.round(elapsed_ms * 10) / 10,
   };
   if (refusal !== null) Object.assign(line, { code: refusal.code, reason: refusal.message.slice(0, 300) });
+  if (refusal instanceof LoginRefusal) Object.assign(line, { refused: refusal.reason, address: request.callerAddress ?? null });
   if (request.principal !== undefined) line.user = request.principal.user;
   if (request.clientContext !== undefined) line.client_context = request.clientContext;
   return line;

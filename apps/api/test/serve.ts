@@ -34,7 +34,7 @@ export async function serve(database: Database, options: ServeOptions = {}): Pro
   const config = {
     http: { allowed_hosts: [], allowed_origins: [], ...options.http },
     agent: { lease_seconds: options.lease_seconds ?? 60 },
-    ...(options.auth === undefined ? {} : { auth: authOf(options.auth) }),
+    auth: authOf(options.auth ?? { mode: 'off' }),
   };
   const modules = options.modules?.({ messenger, database, log }) ?? [];
   const app = await createApp({ config, log, messenger, database, token: TOKEN }, modules);
@@ -47,9 +47,9 @@ export async function serve(database: Database, options: ServeOptions = {}): Pro
   return { url: `http://127.0.0.1:${port}`, port, messenger, lines, close };
 }
 
-/** Settings of login as a process reads them. */
+/** Settings of login as a process reads them; one address may show many unknown credentials. */
 export function authOf(auth: PartialSettings['auth']): Config['auth'] {
-  return loadConfig({ env: {}, overrides: { auth: { mode: 'on', ...auth } } }).config.auth;
+  return loadConfig({ env: {}, overrides: { auth: { mode: 'on', guesses_per_minute: 100_000, ...auth } } }).config.auth;
 }
 
 /** An answer's value, looked into freely: what it holds is what a spec asserts. */

@@ -20,6 +20,7 @@ const EXIT_OF_CODE: Readonly<Partial<Record<ErrorCode, number>>> = {
   NOT_FOUND: Exit.NOT_FOUND,
   UNAUTHORIZED: Exit.NOT_ALLOWED,
   FORBIDDEN: Exit.NOT_ALLOWED,
+  TOO_MANY: Exit.NOT_ALLOWED,
   UNAVAILABLE: Exit.UNREACHABLE,
 };
 

@@ -77,7 +77,46 @@ describeApart('login with the services apart', (mariadb) => {
     await until('the other api has forgotten the token', async () => (await refusal(at(second!, ada))) === 'UNAUTHORIZED');
     const told = services.processes.map(({ text }) => text).join('');
     expect([ada, root].filter((token) => told.includes(token))).toEqual([]);
+  });
 
-    expect(await services.stop()).toEqual([0, 0, 0]);
+  it('answers Python clients by where they come from, over IPv6 too, and tells refusals to Prometheus', async () => {
+    const api = await services
+      .begin('api', {
+        JOBMON__HTTP__HOST: '::',
+        JOBMON__HTTP__ALLOWED_HOSTS: 'localhost',
+        JOBMON__HTTP__PROXIES: '127.0.0.1',
+        JOBMON__AUTH__PYTHON_HOST: '::1',
+        JOBMON__AUTH__PYTHON_NETWORKS: '2001:db8::/32,::1',
+        JOBMON__AUTH__GUESSES_PER_MINUTE: '2',
+      })
+      .ready();
+    const port = Number(new URL(api.url!).port);
+    const { python_port } = await api.said(/Python clients are answered on a port of their own/);
+    const ask = (host: string, at: unknown, path: string, headers: Record<string, string> = {}): Promise<Response> =>
+      fetch(`http://${host}:${String(at)}${path}`, { headers });
+    const statusOf = async (host: string, at: unknown, headers: Record<string, string> = {}): Promise<number> =>
+      (await ask(host, at, '/api/v3/', headers)).status;
+    // The port of its own, at an address of its own: nobody listens at the other.
+    expect(await statusOf('[::1]', python_port)).toBe(200);
+    await expect(ask('127.0.0.1', python_port, '/api/v3/')).rejects.toThrow();
+    // The ordinary one: by the named address, by what the named proxy says, and by nothing that anybody else says.
+    expect(await statusOf('[::1]', port)).toBe(200);
+    expect(await statusOf('127.0.0.1', port, { 'x-forwarded-for': '2001:db8::7' })).toBe(200);
+    expect(await statusOf('[::1]', port, { 'x-forwarded-for': '192.0.2.7' })).toBe(200);
+    const refused = await ask('127.0.0.1', port, '/api/v3/', { 'x-forwarded-for': '2001:db8::7, 192.0.2.7' });
+    expect([refused.status, ((await refused.json()) as { detail: string }).detail]).toEqual([
+      403,
+      expect.stringMatching(/auth\.python_networks.*comes from 192\.0\.2\.7/),
+    ]);
+
+    const guess = (from: string): Promise<Response> =>
+      ask('127.0.0.1', port, '/api/v4/whoami', { authorization: 'Bearer guess', 'x-forwarded-for': from });
+    expect([(await guess('192.0.2.9')).status, (await guess('192.0.2.9')).status]).toEqual([401, 401]);
+    const shut = await guess('192.0.2.9');
+    expect([shut.status, shut.headers.get('retry-after')]).toEqual([429, expect.stringMatching(/^([1-9]|[12]\d|30)$/)]);
+    expect((await guess('192.0.2.10')).status).toBe(401);
+    const counted = (reason: string): Promise<number> => api.metric('jobmon_login_refusals_total', { reason });
+    expect([await counted('network'), await counted('unknown'), await counted('too_many')]).toEqual([1, 3, 1]);
+    expect(await services.stop()).toEqual([0, 0, 0, 0]);
   });
 });

@@ -30,6 +30,8 @@ export const ERROR_KINDS = {
   CONFLICT: { http_status: 409, level: 'info', retryable: false },
   /** The body is larger than the route takes. */
   TOO_LARGE: { http_status: 413, level: 'info', retryable: false },
+  /** Too many tries with unknown credentials. Answered with `Retry-After`. */
+  TOO_MANY: { http_status: 429, level: 'info', retryable: true },
   /** A queue is full, a lock was not obtained, the database or a service is away. Send it again. */
   UNAVAILABLE: { http_status: 503, level: 'warn', retryable: true },
   /** A defect of ours. */

@@ -31,7 +31,7 @@ describe('without any setting', () => {
   it('keeps everything in the user data folder, on this machine only', () => {
     expect(config.db.url).toBe('sqlite:/home/ada/.local/share/jobmon/jobmon.sqlite');
     expect(config.agent.state_directory).toBe('/home/ada/.local/share/jobmon/agent');
-    expect(config.http).toEqual({ host: '127.0.0.1', open: false, allowed_origins: [], allowed_hosts: [] });
+    expect(config.http).toEqual({ host: '127.0.0.1', open: false, allowed_origins: [], allowed_hosts: [], proxies: [] });
     expect(config.http.port).toBeUndefined();
     expect(config.log).toMatchObject({ level: 'info' });
     expect(config.agent.cores).toBeGreaterThanOrEqual(1);

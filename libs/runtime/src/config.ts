@@ -128,6 +128,8 @@ const Settings = z.object({
     ),
     /** Names, besides its own, under which the server may be addressed (the Host header), without port. */
     allowed_hosts: TextList.default([]),
+    /** Proxies that are believed about where a call comes from (`X-Forwarded-For`). */
+    proxies: TextList.pipe(z.array(Network)).default([]),
   }),
   /** The bus between the services; the house in one process has none. */
   nats: z.object({
@@ -218,8 +220,12 @@ const Settings = z.object({
     clock_tolerance_seconds: whole(0, 600).default(30),
     /** With login on: port of its own for Python clients, which send no credentials. For a trusted network only; 0 takes any free one. */
     python_port: whole(0, 65_535).optional(),
-    /** With login on: networks whose machines may call `/api/v3` on the ordinary port, by the address that the connection comes from. */
+    /** Address of that port. Default: `http.host`. */
+    python_host: z.string().min(1, 'must name a host').optional(),
+    /** With login on: networks whose machines may call `/api/v3` on the ordinary port, by the address that the call comes from. */
     python_networks: TextList.pipe(z.array(Network)).default([]),
+    /** Unknown credentials that one address may show in a minute; then it is answered 429 for a while. */
+    guesses_per_minute: whole(1, 1_000_000).default(60),
   }),
   /** Of workers of the Python protocol. The Python client reads the same keys, and they must agree. */
   heartbeat: z.object({

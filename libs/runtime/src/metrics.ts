@@ -35,6 +35,8 @@ function histogram<Label extends string>(
 export const metrics = {
   /** HTTP requests of the api until their answer was sent. `code` is the error's, `OK` when there was none. */
   request_seconds: histogram('jobmon_request_seconds', 'HTTP requests by operation', ['operation', 'code'], SECONDS),
+  /** Calls that were refused for who asked, by `LoginRefusalReason` of the api. */
+  login_refusals: counter('jobmon_login_refusals_total', 'calls refused for who asked', ['reason']),
   /** Requests that this process answered over the bus. */
   message_seconds: histogram('jobmon_message_seconds', 'bus requests that were answered here', ['operation'], SECONDS),
   /** Messages that could not be taken: garbage, a wrong version, an operation that nobody has. */
