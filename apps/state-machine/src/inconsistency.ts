@@ -14,7 +14,7 @@ import {
 } from '@jobmon/contracts';
 import { idList, lockRows, type Database, type Procedure } from '@jobmon/entities';
 import { liveRunOf } from './reset';
-import { guarded } from './transition';
+import { guarded } from './guard';
 
 /** Workflows mended in one transaction, and by one request: the cursor stops behind the last one. */
 const FIXED_MAX = 1_000;

@@ -1,7 +1,7 @@
 import { JobmonError } from '@jobmon/contracts';
 import { createLogger } from '@jobmon/runtime';
 import { Lane, type LaneOptions } from './lane';
-import { GuardMissed } from './transition';
+import { GuardMissed } from './guard';
 
 function lane(write: (items: number[]) => Promise<number[]>, more: Partial<LaneOptions<number, number>> = {}) {
   const batches: number[][] = [];

@@ -10,7 +10,7 @@
 import { JobmonError } from '@jobmon/contracts';
 import { Coalescer, type CoalescerOptions, type Outcome } from '@jobmon/messaging';
 import type { Logger } from '@jobmon/runtime';
-import { GuardMissed } from './transition';
+import { GuardMissed } from './guard';
 
 export interface LaneOptions<Item, Result> extends Omit<CoalescerOptions<Item, Result>, 'run'> {
   /** Names the lane in the log. */

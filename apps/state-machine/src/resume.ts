@@ -20,7 +20,8 @@ import {
 import { idList, instancesByStatus, lockRows, type Dialect, type Procedure } from '@jobmon/entities';
 import { lockWorkflow, stopAttempt, type LiveRun, type LockedWorkflow } from './reset';
 import type { RunChange } from './run-report';
-import { guarded, Transition, type Asker } from './transition';
+import { guarded } from './guard';
+import { Transition, type Asker } from './transition';
 import { tellToEnd } from './workflow-control';
 import { insertEvent } from './workflow-event';
 

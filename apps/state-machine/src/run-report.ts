@@ -14,7 +14,8 @@ import {
 } from '@jobmon/contracts';
 import { idList, lockRows, updateRows, type Dialect, type Procedure } from '@jobmon/entities';
 import type { Outcome } from '@jobmon/messaging';
-import { ascending, groupBy, guarded } from './transition';
+import { guarded } from './guard';
+import { ascending, groupBy } from './transition';
 import { followedBy } from './workflow-run';
 
 /** One call of E58 or E59. */

@@ -26,7 +26,7 @@ import {
   type RequestOf,
   type TaskInstanceStatus,
 } from '@jobmon/contracts';
-import { idList, type Dialect, type Procedure } from '@jobmon/entities';
+import { idList, type Dialect, type Procedure, type Statement } from '@jobmon/entities';
 import type { Outcome } from '@jobmon/messaging';
 import { applyDistributorId, applyKnownError, applyNoDistributorId, applyUnknownError, moveAsReported } from './distributor';
 import { tailOf, wellFormed } from './text';
@@ -91,15 +91,13 @@ const ERROR = WORKER(historyReasonOf('task_instance.log_error_worker_node'));
 const AGENT: Asker = { actor: Actor.AGENT, reason: historyReasonOf('task_instance.report_attempt') };
 
 /**
- * The transaction of a batch of reports. A single log_done is 7 statements, and 64 of them are 7 too: resolve, lock tasks, lock
- * instances, move instances, move tasks, history, counts.
+ * The transaction of a batch of reports. A single log_done is 7 statements, and 64 of them are 7 too: resolve; lock tasks, lock
+ * instances; move instances, move tasks, history, counts. To a server these are three messages, and the COMMIT is the fourth.
  */
 export function* applyReports(dialect: Dialect, writer: string, reports: readonly Report[]): Procedure<ReportsDone> {
   const transition = new Transition(dialect, writer);
-  yield* transition.lock(reports.map(instanceOf));
-  const commands = yield* commandsOf(
-    reports.filter((report) => report.name === 'log_running').map((report) => instanceOf(report)),
-  );
+  const read = yield* transition.lock(reports.map(instanceOf), commandsOf(reports));
+  const commands = new Map((read as unknown as (Command & { id: number })[]).map((row) => [row.id, row]));
   const outcomes = reports.map((report) => applyReport(transition, report, commands));
   yield* transition.write();
   const workflows = reports.flatMap((report) => {
@@ -241,18 +239,21 @@ interface Command {
   readonly requested_resources: string;
 }
 
-/** Names, commands and resources of the instances that ask to start; read without locks, they do not change while one runs. */
-function* commandsOf(instanceIds: readonly number[]): Procedure<ReadonlyMap<number, Command>> {
-  if (instanceIds.length === 0) return new Map();
+/**
+ * The read of names, commands and resources of the instances that ask to start, if any does; without locks, they do not change while
+ * one runs.
+ */
+function commandsOf(reports: readonly Report[]): Statement | undefined {
+  const instanceIds = reports.filter((report) => report.name === 'log_running').map(instanceOf);
+  if (instanceIds.length === 0) return undefined;
   const list = idList(instanceIds);
-  const read = yield {
+  return {
     sql:
       'SELECT ti.id, t.name AS task_name, t.command, tr.requested_resources FROM task_instance AS ti ' +
       'JOIN task AS t ON t.id = ti.task_id LEFT JOIN task_resources AS tr ON tr.id = ti.task_resources_id ' +
       `WHERE ti.id IN ${list.sql}`,
     params: list.params,
   };
-  return new Map((read.rows as (Command & { id: number })[]).map((row) => [row.id, row]));
 }
 
 function runningReply(

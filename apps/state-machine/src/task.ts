@@ -19,7 +19,8 @@ import {
 import { idList, instancesByStatus, lockRows, updateRows, type Dialect, type Procedure } from '@jobmon/entities';
 import { insertHistory, TaskStatusCounts } from './record';
 import { withNextResources } from './scaling';
-import { ascending, guarded, type Asker } from './transition';
+import { guarded } from './guard';
+import { ascending, type Asker } from './transition';
 import { isLeaseLost } from './workflow-run-lease';
 
 const SCHEDULER: Asker = { actor: Actor.SCHEDULER, reason: historyReasonOf('task.queue') };

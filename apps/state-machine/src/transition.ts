@@ -21,24 +21,21 @@ import {
   type TaskStatus,
   type WorkflowRunStatus,
 } from '@jobmon/contracts';
-import { idList, lockRows, updateRows, type Dialect, type Procedure, type SqlValue, type Statement } from '@jobmon/entities';
+import {
+  idList,
+  lockRows,
+  together,
+  updateRows,
+  type Dialect,
+  type Procedure,
+  type SqlValue,
+  type Statement,
+  type StatementResult,
+} from '@jobmon/entities';
 import { metrics } from '@jobmon/runtime';
 import { endsOf } from './attempt-end';
+import { guardedTogether, type Guarded } from './guard';
 import { insertErrors, insertHistory, TaskStatusCounts, type ErrorRow, type HistoryRow } from './record';
-
-/** A guarded write matched fewer rows than were locked for it. Never happens unless the code is wrong. */
-export class GuardMissed extends Error {
-  constructor(what: string, expected: number, affected: number) {
-    super(`${what}: ${affected} of ${expected} rows matched under the lock`);
-    this.name = 'GuardMissed';
-  }
-}
-
-/** Fails the transaction unless a guarded write matched exactly the rows that were decided on. */
-export function* guarded(what: string, expected: number, statement: Statement): Procedure<void> {
-  const { affected } = yield statement;
-  if (affected !== expected) throw new GuardMissed(what, expected, affected);
-}
 
 /** A locked task. `status` is what this transaction has decided so far. */
 export interface LockedTask {
@@ -141,10 +138,13 @@ export class Transition {
     private readonly writer: string,
   ) {}
 
-  /** Resolves and locks these instances with their tasks. Ids without a row are left out. 3 statements, 4 with older rows. */
-  *lock(instanceIds: readonly number[]): Procedure<void> {
+  /**
+   * Resolves and locks these instances with their tasks. Ids without a row are left out. 3 statements in two messages, 4 with older rows. Answers
+   * the rows of `beside`, a read that goes with the locks; none when no id has a row.
+   */
+  *lock(instanceIds: readonly number[], beside?: Statement): Procedure<StatementResult['rows']> {
     const ids = ascending(instanceIds);
-    if (ids.length === 0) return;
+    if (ids.length === 0) return [];
     const list = idList(ids);
     const resolved = yield {
       sql:
@@ -154,13 +154,16 @@ export class Transition {
       params: list.params,
     };
     const owners = new Map<number, Owner>((resolved.rows as Owner[]).map((row) => [row.id, row]));
-    if (owners.size === 0) return;
-    yield* this.lockTaskRows([...owners.values()]);
+    if (owners.size === 0) return [];
     const columns =
       'id, status, agent_id, nodename, process_group_id, history_sequence, ' +
       `report_by_date <= ${this.dialect.now} AS is_overdue`;
-    const locked = yield lockRows(this.dialect, 'task_instance', columns, ascending([...owners.keys()]));
-    for (const row of locked.rows as InstanceRow[]) {
+    const [locked, read] = yield* this.lockTaskRows(
+      [...owners.values()],
+      lockRows(this.dialect, 'task_instance', columns, ascending([...owners.keys()])),
+      ...(beside === undefined ? [] : [beside]),
+    );
+    for (const row of (locked?.rows ?? []) as unknown as InstanceRow[]) {
       const owner = owners.get(row.id);
       const task = owner && this.tasks.get(owner.task_id);
       if (owner === undefined || task === undefined) continue;
@@ -177,6 +180,7 @@ export class Transition {
         fields: {},
       });
     }
+    return read?.rows ?? [];
   }
 
   /** Locks these tasks of one workflow, then their attempts that have not ended: 3 statements, 6 when there are such attempts. */
@@ -265,24 +269,32 @@ export class Transition {
     if (row.is_new === 1 || !isKnown) this.errors.push(row);
   }
 
-  /** Writes all that was decided. Statements: one for each (from, to) of instances and of tasks, and one each of what else there is. */
+  /**
+   * Writes all that was decided, in one message. Statements: one for each (from, to) of instances and of tasks, and one each of what
+   * else there is.
+   */
   *write(): Procedure<void> {
+    const writes: Guarded[] = [];
     for (const [pair, group] of groupBy([...this.instances.values()].filter(isTouched), pairOf)) {
-      yield* guarded(`task_instance ${pair}`, group.length, updateInstances(this.dialect, group));
+      const statement = updateInstances(this.dialect, group);
+      writes.push({ what: `task_instance ${pair}`, expected: group.length, statement });
     }
     const counts = new TaskStatusCounts();
     const moved = [...this.tasks.values()].filter((task) => task.is_overridden || task.status !== task.status_found);
     for (const [pair, group] of groupBy(moved, (task) => `${pairOf(task)}${wayOf(task)}`)) {
-      yield* guarded(`task ${pair}`, group.length, updateTasks(this.dialect, group));
+      writes.push({ what: `task ${pair}`, expected: group.length, statement: updateTasks(this.dialect, group) });
       for (const task of group) counts.move(task, task.status_found, task.status);
     }
+    const write = (what: string, statement: Statement | null): void => {
+      if (statement !== null) writes.push({ what, expected: null, statement });
+    };
     if (this.history.length > 0) {
       const ends = endsOf(this.history, this.errors, this.instances);
-      yield Object.assign(insertHistory(this.dialect, this.history), { ends });
+      write('history', Object.assign(insertHistory(this.dialect, this.history), { ends }));
     }
-    if (this.errors.length > 0) yield insertErrors(this.dialect, this.errors);
-    const countStatement = counts.write(this.dialect, this.writer);
-    if (countStatement !== null) yield countStatement;
+    if (this.errors.length > 0) write('errors', insertErrors(this.dialect, this.errors));
+    write('counts', counts.write(this.dialect, this.writer));
+    yield* guardedTogether(writes);
   }
 
   /** The tasks that `write` moved, by run, for the events after the commit. */
@@ -295,11 +307,18 @@ export class Transition {
     }));
   }
 
-  private *lockTaskRows(owners: readonly Pick<Owner, 'task_id' | 'workflow_id'>[]): Procedure<void> {
+  /** Locks tasks; `more` is done in the same message, and its results are the answer. */
+  private *lockTaskRows(
+    owners: readonly Pick<Owner, 'task_id' | 'workflow_id'>[],
+    ...more: Statement[]
+  ): Procedure<StatementResult[]> {
     const workflowOf = new Map(owners.map((owner) => [owner.task_id, owner.workflow_id]));
     const columns = 'id, array_id, status, num_attempts, max_attempts, current_task_instance_id';
-    const locked = yield lockRows(this.dialect, 'task', columns, ascending([...workflowOf.keys()]));
-    const rows = locked.rows as TaskRow[];
+    const [locked, ...results] = yield* together([
+      lockRows(this.dialect, 'task', columns, ascending([...workflowOf.keys()])),
+      ...more,
+    ]);
+    const rows = (locked?.rows ?? []) as unknown as TaskRow[];
     const newest = yield* newestInstances(rows.filter((row) => row.current_task_instance_id === null).map((row) => row.id));
     for (const row of rows) {
       this.tasks.set(row.id, {
@@ -312,6 +331,7 @@ export class Transition {
         is_given_back: false,
       });
     }
+    return results;
   }
 }
 

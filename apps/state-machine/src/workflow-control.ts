@@ -20,7 +20,8 @@ import {
 import { idList, lockRows, type Database, type Dialect, type Procedure } from '@jobmon/entities';
 import { liveRunOf, lockWorkflow, type LiveRun } from './reset';
 import type { RunChange } from './run-report';
-import { ascending, guarded } from './transition';
+import { guarded } from './guard';
+import { ascending } from './transition';
 import { insertEvent } from './workflow-event';
 
 /** What a verb did. */

@@ -15,7 +15,8 @@ import {
   type RequestOf,
 } from '@jobmon/contracts';
 import { countRunsInNeed, freeRuns, idList, type Dialect, type Procedure, type Statement } from '@jobmon/entities';
-import { ascending, guarded } from './transition';
+import { guarded } from './guard';
+import { ascending } from './transition';
 
 /** Rows of schedulers that are so long gone are removed by whoever starts. */
 const GONE_SECONDS = 86_400;

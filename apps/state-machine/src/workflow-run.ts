@@ -24,7 +24,8 @@ import {
 import { idList, instancesByStatus, lockRows, type Database, type Dialect, type Procedure } from '@jobmon/entities';
 import { liveRunOf, requireNoCommand, type LockedWorkflow } from './reset';
 import { wellFormed } from './text';
-import { ascending, guarded } from './transition';
+import { guarded } from './guard';
+import { ascending } from './transition';
 import { newestEventOf } from './workflow-event';
 import { isLeaseLost, leasesHeld } from './workflow-run-lease';
 

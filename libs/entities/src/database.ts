@@ -15,6 +15,11 @@ export type SqlValue = string | number | bigint | null | Buffer;
 export interface Statement {
   readonly sql: string;
   readonly params?: readonly SqlValue[];
+  /**
+   * It may be sent in one message with the statement after it, and its result is there when that one's is: set by `together`, which knows
+   * to look at results only then. Where a message costs nothing it is run at once.
+   */
+  readonly goesWithNext?: true;
   /** What to count when the transaction that ran it has committed; must not fail. A database that nobody measures leaves it alone. */
   readonly onCommit?: () => void;
 }
@@ -29,6 +34,18 @@ export interface StatementResult<Row = Record<string, SqlValue>> {
 /** A transaction as a generator. The value it returns is the answer, given only after the commit. */
 // eslint-disable-next-line @typescript-eslint/no-explicit-any -- a procedure's statements have results of many row shapes
 export type Procedure<T> = Generator<Statement, T, StatementResult<any>>;
+
+/**
+ * Statements of which none needs another's result: run in this order, in one message to a server instead of one each. When one fails,
+ * those behind it are not run, and the transaction is rolled back as always.
+ */
+export function* together(statements: readonly Statement[]): Procedure<StatementResult[]> {
+  const results: StatementResult[] = [];
+  for (const [index, statement] of statements.entries()) {
+    results.push(yield index === statements.length - 1 ? statement : Object.assign(statement, { goesWithNext: true as const }));
+  }
+  return results;
+}
 
 /** SQL that differs between the two databases. Everything else is written once. */
 export interface Dialect {

@@ -12,7 +12,16 @@ import { JobmonError } from '@jobmon/contracts';
 import type { Logger } from '@jobmon/runtime';
 import * as mysql from 'mysql2';
 import { DataSource, MigrationExecutor } from 'typeorm';
-import type { Database, Dialect, Procedure, SqlValue, StatementCounts, StatementResult, WriteOptions } from './database';
+import type {
+  Database,
+  Dialect,
+  Procedure,
+  SqlValue,
+  Statement,
+  StatementCounts,
+  StatementResult,
+  WriteOptions,
+} from './database';
 import { ENTITIES } from './entities';
 import { closeIdle } from './mariadb-idle';
 import {
@@ -149,22 +158,27 @@ class MariadbDatabase implements Database {
   }
 
   async read<Row>(sql: string, params: readonly SqlValue[] = []): Promise<Row[]> {
-    const result = await this.patiently('read', async (connection) => this.execute(connection, sql, params));
+    const result = await this.patiently('read', async (connection) => {
+      const message = new Message(connection, this.counts, this.batch_bytes_max);
+      const answer = await message.add({ sql, params });
+      await message.send();
+      return answer;
+    });
     return result.rows as Row[];
   }
 
   async write<T>(options: WriteOptions, procedure: () => Procedure<T>): Promise<T> {
     return this.patiently(options.label, async (connection, attempt) => {
-      // Not waited for: commands of a connection keep their order, and when this one fails it is thrown before the COMMIT.
-      const started = query(connection, 'START TRANSACTION');
-      started.catch(() => undefined);
+      const message = new Message(connection, this.counts, this.batch_bytes_max);
+      message.put('START TRANSACTION');
       const running = procedure();
       let step = running.next();
       while (!step.done) {
-        const result = await this.execute(connection, step.value.sql, step.value.params ?? []);
+        const result = await message.add(step.value);
+        if (step.value.goesWithNext !== true) await message.send();
         step = running.next(result);
       }
-      await started;
+      await message.send();
       attempt.isCommitSent = true;
       await query(connection, 'COMMIT');
       attempt.isCommitSent = false;
@@ -238,29 +252,73 @@ class MariadbDatabase implements Database {
       this.pool.getConnection((error, connection) => (error ? reject(error) : resolve(connection)));
     });
   }
+}
 
-  private async execute(connection: mysql.PoolConnection, sql: string, params: readonly SqlValue[]): Promise<StatementResult> {
+type Answer = mysql.RowDataPacket[] | mysql.ResultSetHeader;
+
+/** A result that is filled in when its answer has come. */
+type ResultToBe = { -readonly [Member in keyof StatementResult]: StatementResult[Member] };
+
+/** Statements on their way to the server: as many as may go together go in one message. */
+class Message {
+  private texts: string[] = [];
+  private results: ResultToBe[] = [];
+  private bytes = 0;
+
+  constructor(
+    private readonly connection: mysql.Connection,
+    private readonly counts: StatementCounts,
+    private readonly bytes_max: number,
+  ) {}
+
+  /** Takes a statement and answers its result, empty until `send`. What would make the message too large goes before it. */
+  async add({ sql, params = [] }: Statement): Promise<StatementResult> {
+    const text = mysql.format(
+      sql,
+      params.map((value) => (typeof value === 'bigint' ? value.toString() : value)),
+    );
+    if (this.bytes > 0 && this.bytes + Buffer.byteLength(text) > this.bytes_max) await this.send();
     this.counts.statements += 1;
-    const result = await query(connection, sql, params);
-    if (Array.isArray(result)) {
-      this.counts.rows_read += result.length;
-      return { rows: result as Record<string, SqlValue>[], affected: result.length, insert_id: 0 };
+    return this.put(text);
+  }
+
+  /** A text as it is, which counts as no statement. */
+  put(text: string): StatementResult {
+    const result: ResultToBe = { rows: [], affected: 0, insert_id: 0 };
+    this.texts.push(text);
+    this.results.push(result);
+    this.bytes += Buffer.byteLength(text) + 1;
+    return result;
+  }
+
+  /** Sends what was taken since the last time and fills the results in. */
+  async send(): Promise<void> {
+    const { texts, results } = this;
+    if (texts.length === 0) return;
+    [this.texts, this.results, this.bytes] = [[], [], 0];
+    const answer = await query(this.connection, texts.join(';'), texts.length);
+    const answers = texts.length === 1 ? [answer as Answer] : (answer as Answer[]);
+    for (const [index, result] of results.entries()) this.fill(result, answers[index] as Answer);
+  }
+
+  private fill(result: ResultToBe, answer: Answer): void {
+    if (Array.isArray(answer)) {
+      result.rows = answer;
+      result.affected = answer.length;
+      this.counts.rows_read += answer.length;
+    } else {
+      result.affected = answer.affectedRows;
+      result.insert_id = answer.insertId;
+      this.counts.rows_written += answer.affectedRows;
     }
-    this.counts.rows_written += result.affectedRows;
-    return { rows: [], affected: result.affectedRows, insert_id: result.insertId };
   }
 }
 
-function query(
-  connection: mysql.Connection,
-  sql: string,
-  params: readonly SqlValue[] = [],
-): Promise<mysql.RowDataPacket[] | mysql.ResultSetHeader> {
-  const values = params.map((value) => (typeof value === 'bigint' ? value.toString() : value));
+/** Sends statements with their values in them. Each has as long as the server itself gives it. */
+function query(connection: mysql.Connection, sql: string, statements = 1): Promise<Answer | Answer[]> {
+  const timeout = ANSWER_TIMEOUT_MS + (statements - 1) * STATEMENT_SECONDS * 1_000;
   return new Promise((resolve, reject) => {
-    connection.query({ sql, values, timeout: ANSWER_TIMEOUT_MS }, (error, result) =>
-      error ? reject(error) : resolve(result as mysql.RowDataPacket[] | mysql.ResultSetHeader),
-    );
+    connection.query({ sql, timeout }, (error, result) => (error ? reject(error) : resolve(result as Answer | Answer[])));
   });
 }
 
@@ -303,6 +361,8 @@ function dataSourceOptions(address: ServerAddress, connections_max = CONNECTIONS
     supportBigNumbers: true,
     bigNumberStrings: false,
     connectTimeout: CONNECT_TIMEOUT_MS,
+    // What may go together goes in one message (`together`).
+    multipleStatements: true,
     poolSize: connections_max,
     // Sums are DECIMAL: numbers here as they are on SQLite. JSON stays text, as MariaDB itself gives it.
     extra: {
