@@ -1,5 +1,6 @@
 // `npm run services [-- --each N] [--data FOLDER]`: the five services as processes of their own over a private MariaDB and a private NATS,
-// for a look around. Prints where everything is, and stops all of it on Ctrl-C. The database stays in its folder and is found again.
+// for a look around. Prints where everything is, and stops all of it on Ctrl-C, or when it is killed itself. The database stays in its
+// folder and is found again.
 import { spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -7,6 +8,7 @@ import { homedir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { startKeeper } from './keeper.mjs';
 import { setUp } from './setup.mjs';
 
 const ROOT = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
@@ -15,6 +17,8 @@ const READY_SECONDS_MAX = 120;
 const EACH_MAX = 20;
 /** Longest orderly stop of a service; then it is killed. */
 const STOP_MS_MAX = 22_000;
+/** Longest orderly stop of MariaDB and NATS. */
+const SERVER_STOP_MS_MAX = 10_000;
 const API_PORT = 8070;
 
 const mainOf = (app) => path.join(ROOT, 'dist', 'apps', app, 'main.js');
@@ -58,7 +62,8 @@ function isAlive(pid) {
 
 /** A service that ends although nobody told it to is started again after a second: whatever runs services does that. */
 class Service {
-  constructor(name, number, env, folder) {
+  constructor(name, number, env, folder, keeper) {
+    this.keeper = keeper;
     this.name = `${name}-${number}`;
     this.main = mainOf(name);
     this.env = { ...env, JOBMON__SERVICE__INSTANCE_ID: this.name };
@@ -77,7 +82,10 @@ class Service {
       detached: true,
     });
     closeSync(output);
-    this.child.on('exit', (code, signal) => {
+    const { child } = this;
+    this.keeper.keep(child, STOP_MS_MAX);
+    child.on('exit', (code, signal) => {
+      this.keeper.forget(child);
       if (!this.isWanted) return;
       console.log(`${this.name} ended (${code ?? signal}) and is started again; see ${this.log}`);
       setTimeout(() => this.isWanted && this.begin(), 1_000);
@@ -144,9 +152,12 @@ async function main() {
   mkdirSync(logs, { recursive: true });
   undo.push(hold(folder));
 
+  const keeper = startKeeper();
   const mariadb = await startMariadb(path.join(folder, 'mariadb'));
+  keeper.keep(mariadb, SERVER_STOP_MS_MAX);
   undo.push(() => mariadb.stop());
   const nats = await startNats(path.join(folder, 'nats'));
+  keeper.keep(nats, SERVER_STOP_MS_MAX);
   undo.push(() => nats.stop());
   const database = `${mariadb.url}/jobmon`;
   const made = spawnSync(
@@ -167,7 +178,7 @@ async function main() {
     Array.from({ length: each }, (_, index) => {
       // The first api is where people look for one; all others take any free port.
       const port = name === 'api' && index === 0 ? String(process.env.JOBMON__HTTP__PORT ?? API_PORT) : '0';
-      return new Service(name, index + 1, { ...env, JOBMON__HTTP__PORT: port }, logs);
+      return new Service(name, index + 1, { ...env, JOBMON__HTTP__PORT: port }, logs, keeper);
     }),
   );
   undo.push(() => Promise.all(services.map((service) => service.stop())));

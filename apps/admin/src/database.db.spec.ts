@@ -1,6 +1,7 @@
 /** `jobmon-server db` on both databases, as it is typed. */
 import { openDatabase } from '@jobmon/entities';
 import { describeOnDatabaseKinds, type DatabaseKind } from '@jobmon/testkit';
+import { createConnection } from 'mysql2/promise';
 import { pino } from 'pino';
 import { typed } from '../test/typed';
 
@@ -38,6 +39,30 @@ describeOnDatabaseKinds('jobmon-server db', (kind) => {
       await Promise.all(told.map(open));
       expect(Math.min(...told.map((names) => names.length))).toBe(0);
       expect(told.flat().length).toBeGreaterThan(5);
+    });
+
+    it('waits with --wait for a database that comes late, tells each cause once, and gives up after its time', async () => {
+      const late = new URL(place.url);
+      late.pathname = `${late.pathname}_late`;
+      const name = late.pathname.slice(1);
+      const onServer = async (sql: string): Promise<void> => {
+        const connection = await createConnection(place.url.replace(/^mariadb:/, 'mysql:'));
+        await connection.query(sql);
+        await connection.end();
+      };
+      const given = await typed('db', 'migrate', '--wait', '1', '--db', late.toString());
+      expect([given.code, given.err]).toEqual([
+        1,
+        expect.stringMatching(/\nError: the database did not come within 1 s: there is no database/),
+      ]);
+      const waiting = typed('db', 'migrate', '--wait', '120', '--db', late.toString());
+      await new Promise((resolve) => setTimeout(resolve, 1_000));
+      await onServer(`CREATE DATABASE ${name}`);
+      const { code, err } = await waiting;
+      expect([code, err]).toEqual([0, expect.stringMatching(/\nMigrated: the schema has version \d+\.\n$/)]);
+      expect(err.match(/^Waiting for the database, for at most 120 s: there is no database .*: create it/gm)).toHaveLength(1);
+      await onServer(`DROP DATABASE ${name}`);
+      expect((await typed('db', 'migrate', '--wait', 'soon')).code).toBe(2);
     });
 
     it('names cause and cure, without the password', async () => {
