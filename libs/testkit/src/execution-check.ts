@@ -1,14 +1,18 @@
 /**
  * What commands wrote down themselves, held against the database: nothing lost, nothing run twice at once or again after it was done,
- * nothing before its parents, nothing over a limit, nothing stuck. Pure: whoever calls brings the rows.
+ * nothing before its parents, nothing over a limit, nothing stuck. Pure: whoever calls brings the rows. How soon things went on is
+ * judged by execution-recovery.ts.
  */
 
 /** One line that a command wrote and synced; `at` in seconds of the machine's one clock. */
 export interface Executed {
-  readonly what: 'start' | 'end';
+  /** `twice`: as it started, another command of its task was alive, by a lock of the kernel. It stands before the start. */
+  readonly what: 'start' | 'end' | 'twice';
   readonly task: string;
   readonly task_instance_id: number;
   readonly at: number;
+  /** Whose command it is: an agent, or the place of a client's workers. */
+  readonly host: string;
   /** Of an end. */
   readonly code: number | null;
 }
@@ -27,12 +31,14 @@ export interface ExecutedAttempt {
   readonly status: string;
 }
 
-/** A time in which an agent could not end what it had started: frozen, or cut off. */
+/** A time in which a host could neither be heard nor end what it had started: frozen, or cut off. */
 export interface Silence {
+  readonly host: string;
   readonly from: number;
   readonly to: number;
 }
 
+/** One workflow, all of whose commands succeed in the end. */
 export interface Execution {
   readonly log: readonly Executed[];
   readonly tasks: readonly ExecutedTask[];
@@ -40,6 +46,7 @@ export interface Execution {
   /** Most commands at one time. */
   readonly limit: number;
   readonly silences: readonly Silence[];
+  /** Silence of a host after which what it held may be given to others. */
   readonly lease_seconds: number;
 }
 
@@ -51,6 +58,7 @@ export const VIOLATIONS = [
   'started before a parent',
   'over a limit',
   'stuck',
+  'recovered too late',
 ] as const;
 export type ViolationKind = (typeof VIOLATIONS)[number];
 
@@ -61,13 +69,16 @@ export interface Violation {
 
 export interface Verdict {
   readonly violations: readonly Violation[];
-  /** Pairs that ran at once while the older one's agent was silent for longer than its lease: the physics that no lease can change. */
+  /** Pairs that ran at once while the older one's host was silent for longer than its lease: the physics that no lease can change. */
   readonly excused: readonly string[];
 }
 
 const LIVE = 'QIORTKX';
 
-/** All that is wrong. A command that has no end in the log was killed at some time that nobody knows: it counts until its last sign only. */
+/**
+ * All that is wrong. A command that has no end in the log was killed at some time that nobody knows: it counts until its last sign only,
+ * but for the lock that tells the next command of its task whether it lives.
+ */
 export function judge(execution: Execution): Verdict {
   const { log, tasks, attempts } = execution;
   const violations: Violation[] = [];
@@ -76,14 +87,16 @@ export function judge(execution: Execution): Verdict {
   const byTask = groupBy(runs, ({ task }) => task);
   const attemptsOf = groupBy(attempts, ({ task }) => task);
   const status = new Map(attempts.map((attempt) => [attempt.id, attempt.status]));
+  const endedWell = new Set(runs.filter(({ code }) => code === 0).map(({ task_instance_id }) => task_instance_id));
   const doneAt = new Map<string, number>();
   for (const { task, task_instance_id, to, code } of runs) {
     if (code === 0 && to !== null && status.get(task_instance_id) === 'D') doneAt.set(task, to);
   }
   for (const { name, status: standing, current_task_instance_id, upstreams } of tasks) {
     const own = byTask.get(name) ?? [];
+    if (standing === 'F') say('lost', `${name} was given up, although its command succeeds in the end`);
+    else if (standing !== 'D') say('stuck', `${name} was left at ${standing}`);
     if (standing === 'D' && !own.some(({ code }) => code === 0)) say('lost', `${name} is D and never ended well`);
-    if (standing !== 'D' && standing !== 'F') say('stuck', `${name} was left at ${standing}`);
     const left = (attemptsOf.get(name) ?? []).filter((attempt) => LIVE.includes(attempt.status));
     const current = left.filter(({ id }) => id === current_task_instance_id);
     if (left.length > 1) say('two current attempts', `${name} has the live attempts ${left.map(({ id }) => id).join(', ')}`);
@@ -98,12 +111,15 @@ export function judge(execution: Execution): Verdict {
       }
     }
   }
+  for (const { id, task, status: standing } of attempts) {
+    if (standing === 'D' && !endedWell.has(id)) say('lost', `attempt ${id} of ${task} is D, and its command never ended well`);
+  }
   for (const { task, task_instance_id } of runs) {
     if (!status.has(task_instance_id)) say('lost', `attempt ${task_instance_id} of ${task} ran and is in no row`);
   }
   const { pairs, excused } = overlapsOf(byTask, execution);
   for (const pair of pairs) say('run twice at once', pair);
-  const most = mostAtOnce(runs);
+  const most = mostAtOnce(runs, execution);
   if (most > execution.limit) say('over a limit', `${most} commands at once, ${execution.limit} are allowed`);
   return { violations, excused };
 }
@@ -111,38 +127,57 @@ export function judge(execution: Execution): Verdict {
 interface Run {
   readonly task: string;
   readonly task_instance_id: number;
+  readonly host: string;
   readonly from: number;
   /** Null when it never said its end. */
   readonly to: number | null;
   readonly code: number | null;
+  /** Another command of its task was alive as it started. */
+  readonly isSecond: boolean;
 }
 
 /** Each start with the first end of its attempt that no other start has. */
 function runsOf(log: readonly Executed[]): Run[] {
-  const ends = groupBy(
-    log.filter(({ what }) => what === 'end'),
-    ({ task_instance_id }) => task_instance_id,
-  );
+  const byAttempt = (what: Executed['what']): Map<number, Executed[]> =>
+    groupBy(
+      log.filter((line) => line.what === what),
+      ({ task_instance_id }) => task_instance_id,
+    );
+  const [ends, seconds] = [byAttempt('end'), byAttempt('twice')];
   return log
     .filter(({ what }) => what === 'start')
-    .map(({ task, task_instance_id, at }) => {
+    .map(({ task, task_instance_id, at, host }) => {
       const end = ends.get(task_instance_id)?.shift();
-      return { task, task_instance_id, from: at, to: end?.at ?? null, code: end?.code ?? null };
+      const isSecond = seconds.get(task_instance_id)?.shift() !== undefined;
+      return { task, task_instance_id, host, from: at, to: end?.at ?? null, code: end?.code ?? null, isSecond };
     });
 }
 
-function overlapsOf(byTask: ReadonlyMap<string, readonly Run[]>, execution: Execution): { pairs: string[]; excused: string[] } {
+/**
+ * Commands of a task that ran at one time: by the times of their starts and ends, or by the lock. Such a pair is nobody's fault only when
+ * the older one's host was silent for longer than its lease, and the newer one started while or after it was, no sooner than half a lease
+ * into it: until then the last sign of life before it held. Nobody else's silence counts.
+ */
+function overlapsOf(
+  byTask: ReadonlyMap<string, readonly Run[]>,
+  { silences, lease_seconds }: Execution,
+): { pairs: string[]; excused: string[] } {
   const pairs: string[] = [];
   const excused: string[] = [];
   for (const [task, runs] of byTask) {
     const sorted = [...runs].sort((a, b) => a.from - b.from);
-    for (const [index, older] of sorted.entries()) {
-      for (const newer of sorted.slice(index + 1)) {
-        if (older.to === null ? older.task_instance_id !== newer.task_instance_id : newer.from >= older.to) continue;
-        const isExcused = execution.silences.some(
-          ({ from, to }) => to - from > execution.lease_seconds && from < newer.from && older.from < to && newer.from - from > 0,
+    for (const [index, newer] of sorted.entries()) {
+      const before = sorted.slice(0, index);
+      // The lock says that somebody lives, not who: the last one that may, else the last one.
+      const holder = newer.isSecond ? (before.findLast(({ to }) => to === null || to > newer.from) ?? before.at(-1)) : undefined;
+      for (const older of before) {
+        const isOver = older.to === null ? older.task_instance_id !== newer.task_instance_id : newer.from >= older.to;
+        if (isOver && older !== holder) continue;
+        const isExcused = silences.some(
+          ({ host, from, to }) =>
+            host === older.host && to - from > lease_seconds && older.from < to && newer.from > from + lease_seconds / 2,
         );
-        const text = `${task}: attempts ${older.task_instance_id} and ${newer.task_instance_id}`;
+        const text = `${task}: attempts ${older.task_instance_id} (${older.host}) and ${newer.task_instance_id} (${newer.host})`;
         (isExcused && older.task_instance_id !== newer.task_instance_id ? excused : pairs).push(text);
       }
     }
@@ -150,11 +185,18 @@ function overlapsOf(byTask: ReadonlyMap<string, readonly Run[]>, execution: Exec
   return { pairs, excused };
 }
 
-function mostAtOnce(runs: readonly Run[]): number {
-  const steps = runs.flatMap(({ from, to }) => [
-    { at: from, by: 1 },
-    { at: to ?? from, by: -1 },
-  ]);
+/** What runs on at a host that was silent for longer than its lease has been given away: it counts no more from then on. */
+function mostAtOnce(runs: readonly Run[], { silences, lease_seconds }: Execution): number {
+  const steps = runs.flatMap(({ from, to, host }) => {
+    const silence = silences.find(
+      (one) => one.host === host && one.to - one.from > lease_seconds && from < one.to && (to ?? from) > one.from,
+    );
+    const until = Math.min(to ?? from, silence === undefined ? Infinity : Math.max(from, silence.from));
+    return [
+      { at: from, by: 1 },
+      { at: until, by: -1 },
+    ];
+  });
   // At one moment those that end make room first.
   steps.sort((a, b) => a.at - b.at || a.by - b.by);
   let now = 0;

@@ -1,6 +1,7 @@
 /** What specs share. Imported by specs only. */
 export * from './database';
 export * from './execution-check';
+export * from './execution-recovery';
 export * from './factories';
 export * from './history-replay';
 export * from './house-process';

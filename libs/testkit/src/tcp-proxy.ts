@@ -22,16 +22,18 @@ export class TcpProxy {
   private listening_port = 0;
 
   private constructor(
-    private readonly target: { readonly host: string; readonly port: number },
+    private readonly target: () => string,
     port: number,
   ) {
     this.listening_port = port;
   }
 
-  /** Starts to pass what comes to a port of 127.0.0.1 (0: any free one) on to the host and port of a URL, of any scheme. */
-  static async to(target: string, port = 0): Promise<TcpProxy> {
-    const { hostname, port: target_port } = new URL(target);
-    const proxy = new TcpProxy({ host: hostname, port: Number(target_port || 3306) }, port);
+  /**
+   * Starts to pass what comes to a port of 127.0.0.1 (0: any free one) on to the host and port of a URL, of any scheme. A function is asked
+   * for the URL at each connection: where several answer, it chooses.
+   */
+  static async to(target: string | (() => string), port = 0): Promise<TcpProxy> {
+    const proxy = new TcpProxy(typeof target === 'string' ? () => target : target, port);
     await proxy.mend();
     return proxy;
   }
@@ -107,7 +109,8 @@ export class TcpProxy {
   }
 
   private connect(client: Socket): void {
-    const link: Link = new Link(client, createConnection(this.target), {
+    const { hostname, port } = new URL(this.target());
+    const link: Link = new Link(client, createConnection({ host: hostname, port: Number(port || 3306) }), {
       isHeld: (direction) => this.held.has(direction),
       delay_ms: () => this.delay_ms,
       isLast: (data) => {
