@@ -22,8 +22,6 @@ import { parseMoment } from './workflow';
 
 /** Records of one answer of the api. */
 const PAGE_MAX = 1_000;
-/** Before all records. */
-const BEGINNING = '0'.repeat(26);
 /** For how long a server that went away is waited for. */
 const PATIENCE_MS = 600_000;
 const PAUSE_MS_MIN = 200;
@@ -112,17 +110,19 @@ const COLUMNS: Column<LogRecord>[] = [
 
 async function log(flags: Flags): Promise<void> {
   const { until, limit, oldest, after, follow } = flags;
-  if (follow && (until !== undefined || oldest))
-    throw new WrongUsage('--follow goes on from now: leave --until and --oldest away');
+  if (follow && (until !== undefined || oldest || after !== undefined))
+    throw new WrongUsage('--follow goes on from now: leave --until, --oldest and --after away');
   const filters = filtersOf(flags);
   const order = oldest ? 'oldest' : 'newest';
+  let place: number | undefined;
   const { rows, hasMore } = await gather<LogRecord, string>(limit, PAGE_MAX, async (at = after, count) => {
-    const { records, next } = await ask(listLogRecords, { ...filters, until, order, after: at, limit: count });
+    const { records, next, arrival } = await ask(listLogRecords, { ...filters, until, order, after: at, limit: count });
+    place ??= arrival;
     return { rows: records, next };
   });
   const next = rows.at(-1)?.record_id;
   if (!oldest) rows.reverse();
-  if (follow) return followLog(filters, rows);
+  if (follow) return followLog(filters, rows, place ?? 0);
   printList(rows, FIELDS, COLUMNS);
   if (rows.length === 0) tell('Nothing like that was said.');
   if (hasMore) tell(`There may be ${oldest ? 'newer' : 'older'} ones: ${oldest ? '--oldest ' : ''}--after ${next}`);
@@ -141,28 +141,26 @@ function filtersOf({ workflow, run, task, attempt, level, service, grep, since }
   };
 }
 
-/** What was said last, and what comes; over as many connections as it takes. */
-async function followLog(filters: ReturnType<typeof filtersOf>, last: readonly LogRecord[]): Promise<void> {
+/** What had come by a place, and what comes behind it, each record once; over as many connections as it takes. */
+async function followLog(filters: ReturnType<typeof filtersOf>, last: readonly LogRecord[], place: number): Promise<void> {
   const stop = new AbortController();
   const onInterrupt = (): void => stop.abort(new Interrupted());
   process.once('SIGINT', onInterrupt);
-  let at = last.at(-1)?.record_id ?? BEGINNING;
+  let at = place;
   let heard = performance.now();
   let isAway = false;
   if (settings.output === 'csv') process.stdout.write(csvLine(Object.keys(FIELDS)));
-  for (const record of last) printFollowed(record);
+  for (const record of last) if (record.arrival <= place) printFollowed(record);
   try {
     for (let pause_ms = PAUSE_MS_MIN; ; pause_ms = Math.min(pause_ms * 2, PAUSE_MS_MAX)) {
       try {
         const request = { ...filters, after: at } as RequestOf<typeof followLogRecords>;
         const stream = (await connect()).stream(followLogRecords, request, { signal: stop.signal, tries_max: 0 });
-        for await (const { records } of stream) {
+        for await (const { records, arrival } of stream) {
           if (isAway) tell('The server is back.');
           [heard, isAway, pause_ms] = [performance.now(), false, PAUSE_MS_MIN];
-          for (const record of records) {
-            printFollowed(record);
-            if (record.record_id > at) at = record.record_id;
-          }
+          for (const record of records) printFollowed(record);
+          at = arrival ?? at;
         }
       } catch (error) {
         const isOver = performance.now() - heard > PATIENCE_MS;

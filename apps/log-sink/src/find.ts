@@ -9,6 +9,7 @@ import {
   logRecordIdAt,
   timeOfMoment,
   timeTextOf,
+  type listArrivedLogRecords,
   type listLogRecords,
   type LogLevel,
   type LogRecord,
@@ -32,6 +33,7 @@ export interface Place {
 }
 
 type Request = RequestOf<typeof listLogRecords>;
+type Ids = Pick<Request, 'workflow_id' | 'workflow_run_id' | 'task_id' | 'task_instance_id'>;
 
 interface Condition {
   readonly sql: string;
@@ -41,46 +43,107 @@ interface Condition {
 /** @throws JobmonError NOT_FOUND: there is no such workflow, run, task or attempt. */
 export async function findRecords(place: Place, request: Request): Promise<ReplyOf<typeof listLogRecords>> {
   const { records } = place;
+  const arrival = await lastArrival(records);
   const { scope, others } = await scopeOf(place.database, request);
-  const filters = [...others, ...filtersOf(request)];
+  const { from, before: end } = rangeOf(request);
   const isNewestFirst = request.order === 'newest';
-  const direction = isNewestFirst ? 'DESC' : 'ASC';
-  const [beyond, upTo] = isNewestFirst ? ['<', '>='] : ['>', '<='];
-  const range = rangeOf(request);
+  const found = await lookAlong(records, {
+    key: 'id',
+    isDescending: isNewestFirst,
+    begin: isNewestFirst ? end : from,
+    scope: and(scope, isNewestFirst ? after(from) : before(end)),
+    filters: [...others, ...filtersOf(request)],
+    limit: request.limit,
+  });
+  return { records: found.records, next: found.at as string | null, arrival };
+}
 
+/** The records that came behind a place, in the order in which they came. @throws as `findRecords`. */
+export async function findArrived(
+  place: Place,
+  request: RequestOf<typeof listArrivedLogRecords>,
+): Promise<ReplyOf<typeof listArrivedLogRecords>> {
+  const { records } = place;
+  // Whatever has a number up to this one is committed: read before the records are.
+  const last = await lastArrival(records);
+  const { scope, others } = await scopeOf(place.database, request, 'arrival');
+  const { since, after: behind } = request;
+  if (behind === undefined) return { records: [], arrival: last, has_more: false };
+  const found = await lookAlong(records, {
+    key: 'arrival',
+    isDescending: false,
+    // A place that was never reached is of a store that is gone: the records were begun anew.
+    begin: behind > last ? 0 : behind,
+    scope: and(scope, { sql: 'arrival <= ?', params: [last] }),
+    filters: [...others, ...filtersOf(request), ...(since === undefined ? [] : [after(logRecordIdAt(timeOfMoment(since)))])],
+    limit: request.limit,
+  });
+  return { records: found.records, arrival: (found.at as number | null) ?? last, has_more: found.at !== null };
+}
+
+async function lastArrival(records: Database): Promise<number> {
+  const [row] = await records.read<{ arrival: number }>('SELECT arrival FROM log_arrival WHERE id = 1');
+  return row?.arrival ?? 0;
+}
+
+/** How to go along the table. */
+interface Way {
+  /** The column that gives the order. */
+  readonly key: 'id' | 'arrival';
+  readonly isDescending: boolean;
+  /** Only what stands behind it. */
+  readonly begin: string | number;
+  readonly scope: Condition;
+  readonly filters: readonly Condition[];
+  readonly limit: number;
+}
+
+/** A page, and the place up to which was looked; null when all was. */
+async function lookAlong(
+  records: Database,
+  { key, isDescending, begin, scope, filters, limit }: Way,
+): Promise<{ records: LogRecord[]; at: string | number | null }> {
+  const direction = isDescending ? 'DESC' : 'ASC';
+  const [beyond, upTo] = isDescending ? ['<', '>='] : ['>', '<='];
+  const placeOf = (record: LogRecord | undefined) => (key === 'id' ? record?.record_id : record?.arrival) ?? null;
   const found: LogRecord[] = [];
-  let at = isNewestFirst ? range.before : range.from;
+  let at = begin;
   const began = performance.now();
-  while (found.length < request.limit) {
-    const ahead = and(scope, { sql: `id ${beyond} ?`, params: [at] }, isNewestFirst ? after(range.from) : before(range.before));
-    const step = filters.length === 0 ? undefined : await stepEnd(records, ahead, direction);
-    const within = and(ahead, ...filters, ...(step === undefined ? [] : [{ sql: `id ${upTo} ?`, params: [step] }]));
+  while (found.length < limit) {
+    const ahead = and(scope, { sql: `${key} ${beyond} ?`, params: [at] });
+    const step = filters.length === 0 ? undefined : await stepEnd(records, ahead, key, direction);
+    const within = and(ahead, ...filters, ...(step === undefined ? [] : [{ sql: `${key} ${upTo} ?`, params: [step] }]));
     const rows = await records.read<Row>(
-      `SELECT ${COLUMNS} FROM log_record WHERE ${within.sql} ORDER BY id ${direction} LIMIT ${request.limit - found.length}`,
+      `SELECT ${COLUMNS} FROM log_record WHERE ${within.sql} ORDER BY ${key} ${direction} LIMIT ${limit - found.length}`,
       within.params,
     );
     let chars = found.length === 0 ? 0 : JSON.stringify(found).length;
     for (const row of rows) {
       const record = recordOf(row);
       chars += JSON.stringify(record).length + 1;
-      if (found.length > 0 && chars > PAGE_CHARS_MAX) return { records: found, next: found.at(-1)!.record_id };
+      if (found.length > 0 && chars > PAGE_CHARS_MAX) return { records: found, at: placeOf(found.at(-1)) };
       found.push(record);
     }
-    if (found.length >= request.limit) break;
-    if (step === undefined) return { records: found, next: null };
+    if (found.length >= limit) break;
+    if (step === undefined) return { records: found, at: null };
     at = step;
-    if (performance.now() - began > LOOK_MS_MAX) return { records: found, next: step };
+    if (performance.now() - began > LOOK_MS_MAX) return { records: found, at: step };
   }
-  return { records: found, next: found.at(-1)?.record_id ?? null };
+  return { records: found, at: placeOf(found.at(-1)) };
 }
 
 /** The last row that one step looks at; undefined when fewer are left. Read from the index alone. */
-async function stepEnd(records: Database, ahead: Condition, direction: string): Promise<string | undefined> {
-  const [row] = await records.read<{ id: string }>(
-    `SELECT id FROM log_record WHERE ${ahead.sql} ORDER BY id ${direction} LIMIT 1 OFFSET ${STEP_ROWS - 1}`,
+async function stepEnd(
+  records: Database,
+  ahead: Condition,
+  key: Way['key'],
+  direction: string,
+): Promise<string | number | undefined> {
+  const [row] = await records.read<{ place: string | number }>(
+    `SELECT ${key} AS place FROM log_record WHERE ${ahead.sql} ORDER BY ${key} ${direction} LIMIT 1 OFFSET ${STEP_ROWS - 1}`,
     ahead.params,
   );
-  return row?.id;
+  return row?.place;
 }
 
 const and = (...conditions: readonly Condition[]): Condition => ({
@@ -104,7 +167,7 @@ interface Scope {
   readonly others: readonly Condition[];
 }
 
-async function scopeOf(database: Database, request: Request): Promise<Scope> {
+async function scopeOf(database: Database, request: Ids, order: Way['key'] = 'id'): Promise<Scope> {
   let { workflow_id, task_id } = request;
   for (const [name, table, column] of PARENTS) {
     const id = request[name];
@@ -114,7 +177,9 @@ async function scopeOf(database: Database, request: Request): Promise<Scope> {
     if (name === 'task_instance_id') task_id ??= row.parent;
     if (name === 'workflow_run_id') workflow_id ??= row.parent;
   }
-  const by = task_id !== undefined ? 'task_id' : workflow_id !== undefined ? 'workflow_id' : undefined;
+  // In the order of arrival its own index leads to the records.
+  const by =
+    order === 'arrival' ? undefined : task_id !== undefined ? 'task_id' : workflow_id !== undefined ? 'workflow_id' : undefined;
   const others = PARENTS.flatMap(([name]): Condition[] => {
     const id = request[name];
     // Not as an index would have it, so that none but the chosen one is taken.
@@ -132,7 +197,7 @@ const PARENTS = [
 ] as const;
 const WORDS = { task_instance_id: 'attempt', task_id: 'task', workflow_run_id: 'run', workflow_id: 'workflow' } as const;
 
-function filtersOf({ level, service, text }: Request): Condition[] {
+function filtersOf({ level, service, text }: Pick<Request, 'level' | 'service' | 'text'>): Condition[] {
   const filters: Condition[] = [];
   if (level !== 'trace') filters.push({ sql: 'level >= ?', params: [LOG_LEVELS[level]] });
   if (service !== undefined) filters.push({ sql: 'service = ?', params: [service] });
@@ -147,7 +212,7 @@ function filtersOf({ level, service, text }: Request): Condition[] {
 type Row = Omit<LogRecord, 'record_id' | 'time' | 'level' | 'detail'> & { id: string; level: number; detail: string };
 
 const COLUMNS =
-  'id, level, service, instance, request_id, workflow_id, workflow_run_id, task_id, task_instance_id, trace_id, text, detail';
+  'id, level, service, instance, request_id, workflow_id, workflow_run_id, task_id, task_instance_id, trace_id, text, detail, arrival';
 const LEVEL_OF = new Map(Object.entries(LOG_LEVELS).map(([name, number]) => [number as number, name as LogLevel]));
 
 function recordOf({ id, level, detail, ...rest }: Row): LogRecord {

@@ -1,16 +1,20 @@
 import {
   listLogRecords,
   logRecordId,
+  type listArrivedLogRecords,
+  type LogRecord,
   logRecordIdAt,
   logRecordStored,
   type RequestOf,
   type SentLogRecord,
 } from '@jobmon/contracts';
-import { openLogRecords, type Database } from '@jobmon/entities';
+import { openDatabase, openLogRecords, type Database } from '@jobmon/entities';
 import { inProcessLogStream, inProcessMessenger, send, shipLogs, type LogStream, type Messenger } from '@jobmon/messaging';
 import { createLogger, LogQueue } from '@jobmon/runtime';
 import { describeOnDatabases, insertWorkflow, until } from '@jobmon/testkit';
+import { createConnection } from 'mysql2/promise';
 import { pino } from 'pino';
+import { findArrived } from './find';
 import { LogSink } from './module';
 import { deleteBefore, storeRecords } from './store';
 
@@ -85,7 +89,8 @@ describeOnDatabases('the log sink', (database) => {
       record({ task_id: task_ids[1]! }),
       record({ task_instance_id: 999_999 }),
     ]);
-    const expected = { ...said, time: '2026-11-22 10:15:00.250', task_id: task_ids[0], workflow_run_id, workflow_id };
+    const ids = { task_id: task_ids[0], workflow_run_id, workflow_id };
+    const expected = { ...said, ...ids, time: '2026-11-22 10:15:00.250', arrival: expect.any(Number) as number };
     expect((await list({ task_instance_id })).records).toEqual([expected]);
     expect((await list({ task_id: task_ids[0] })).records).toEqual([expected]);
     expect((await list({ workflow_run_id })).records).toHaveLength(2);
@@ -99,11 +104,11 @@ describeOnDatabases('the log sink', (database) => {
 
   it('stores a record once, however often it comes, and what is no record not at all', async () => {
     const twice = [record(), record()];
-    const told: string[] = [];
-    const stop = messenger.subscribe(logRecordStored, ({ from }) => told.push(from));
+    let told = 0;
+    const stop = messenger.subscribe(logRecordStored, () => void (told += 1));
     await stream.publish(twice);
     await stream.publish([...twice, record({ text: 'new' })]);
-    await until('both are told', async () => told.length === 2);
+    await until('both are told', async () => told === 2);
     stop();
     expect(await texts({ order: 'oldest' })).toEqual([...twice.map(({ text }) => text), 'new']);
     const wrong = [null, 'x', {}, { ...record(), record_id: 'short' }, { ...record(), text: 'x'.repeat(9_000) }];
@@ -216,5 +221,121 @@ describeOnDatabases('the log sink', (database) => {
     own.error('last');
     await shipper.close();
     expect(await texts({ limit: 1 })).toEqual(['last']);
+  });
+});
+
+describeOnDatabases('the order in which log records come', (database) => {
+  let records: Database;
+  /** Another sink, with connections of its own; a SQLite file has one house, which writes in turns. */
+  let other: Database;
+  beforeAll(async () => {
+    records = await openLogRecords(database(), { url: database().url, log });
+    other = database().dialect.name === 'sqlite' ? records : await openDatabase({ url: database().url, log });
+  });
+  afterAll(async () => {
+    if (other !== records) await other?.close();
+    await records?.close();
+  });
+
+  const arrived = async (request: Partial<RequestOf<typeof listArrivedLogRecords>>) =>
+    findArrived({ records, database: database() }, { level: 'trace', limit: 1_000, ...request });
+
+  it('tells a follower every record once, though two sinks write at once and others came long after later ones', async () => {
+    const { arrival: begin } = await arrived({});
+    const count = 1_000;
+    let written = 0;
+    // Each sink has its own mixture of times: most of what it writes is older than what the follower knows by then.
+    const writes = [records, other].map(async (sink) => {
+      for (let n = 0; n < count;) {
+        const some = Array.from({ length: 1 + ((n * 7) % 90) }, (_, at) => {
+          return record({ time_ms: Date.now() - ((n + at) % 5) * HOUR_MS });
+        });
+        n += some.length;
+        const { stored } = await storeRecords(sink, database(), some);
+        written += stored;
+      }
+    });
+    let isWriting = true;
+    const written_all = Promise.all(writes).then(() => (isWriting = false));
+    const heard: LogRecord[] = [];
+    let after = begin;
+    for (let isLast = false; !isLast;) {
+      isLast = !isWriting;
+      for (let has_more = true; has_more;) {
+        const page = await arrived({ after, limit: 200 });
+        heard.push(...page.records);
+        expect(page.arrival).toBeGreaterThanOrEqual(after);
+        ({ arrival: after, has_more } = page);
+      }
+    }
+    await written_all;
+    expect(written).toBeGreaterThanOrEqual(2 * count);
+    expect(new Set(heard.map(({ record_id }) => record_id)).size).toBe(written);
+    expect(heard).toHaveLength(written);
+    const numbers = heard.map(({ arrival }) => arrival);
+    expect(numbers).toEqual([...numbers].sort((a, b) => a - b));
+  });
+
+  it('gives no number past one that is not committed yet', async () => {
+    if (database().dialect.name === 'sqlite') return; // One writer at a time, and each of its transactions in one turn.
+    const { arrival: begin } = await arrived({});
+    const url = new URL(database().url);
+    const connection = await createConnection({
+      host: url.hostname,
+      port: Number(url.port),
+      user: url.username,
+      password: url.password,
+      database: url.pathname.slice(1),
+    });
+    try {
+      // A sink that has taken a number, and whose commit is long in coming.
+      await connection.query('START TRANSACTION');
+      await connection.query('UPDATE log_arrival SET arrival = arrival + 1');
+      let isStored = false;
+      const stored = storeRecords(other, database(), [record({ text: 'behind it' })]).then(() => (isStored = true));
+      await until('the other waits for it', async () => {
+        const [row] = await database().read<{ n: number }>(
+          `SELECT COUNT(*) AS n FROM information_schema.PROCESSLIST WHERE db = DATABASE() AND info LIKE 'UPDATE log_arrival SET arrival = %'`,
+        );
+        return row!.n > 0;
+      });
+      expect([isStored, await arrived({ after: begin })]).toEqual([false, { records: [], arrival: begin, has_more: false }]);
+      await connection.query('COMMIT');
+      await stored;
+      expect((await arrived({ after: begin })).records.map(({ text, arrival }) => [text, arrival])).toEqual([
+        ['behind it', begin + 2],
+      ]);
+    } finally {
+      connection.destroy();
+    }
+  });
+
+  it('has the server end a transaction whose sink froze in the middle, so that others go on', async () => {
+    if (database().dialect.name === 'sqlite') return; // There a frozen sink is a frozen house.
+    const single = await openDatabase({ url: database().url, log, connections_max: 1 });
+    try {
+      await storeRecords(single, database(), [record()]);
+      const [row] = await single.read<{ seconds: number }>('SELECT @@SESSION.idle_write_transaction_timeout AS seconds');
+      expect(row!.seconds).toBe(10);
+    } finally {
+      await single.close();
+    }
+  });
+
+  it('goes on with records that fit, and begins anew where the store was begun anew', async () => {
+    const { arrival: begin } = await arrived({});
+    const time_ms = Date.now() - 3 * HOUR_MS;
+    await storeRecords(records, database(), [
+      record({ level: 'error', text: 'one' }),
+      record({ text: 'two' }),
+      record({ level: 'error', text: 'old', time_ms }),
+    ]);
+    const since = new Date(Date.now() - HOUR_MS).toISOString().slice(0, 19);
+    expect((await arrived({ after: begin, level: 'error' })).records.map(({ text }) => text)).toEqual(['old', 'one']);
+    expect((await arrived({ after: begin, level: 'error', since })).records.map(({ text }) => text)).toEqual(['one']);
+    const none = await arrived({ after: begin, text: 'nowhere' });
+    expect(none).toEqual({ records: [], arrival: begin + 3, has_more: false });
+    expect((await arrived({ after: begin + 1_000_000, limit: 1 })).records).toHaveLength(1);
+    await expect(arrived({ after: 0, task_id: 888_888 })).rejects.toMatchObject({ code: 'NOT_FOUND' });
   });
 });

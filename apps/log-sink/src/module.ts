@@ -3,12 +3,12 @@
  * deletes those whose time is over. Any number of sinks share the work; each message is given to one of them.
  */
 import { setTimeout as pause } from 'node:timers/promises';
-import { JobmonError, listLogRecords, logRecordIdAt, logRecordStored } from '@jobmon/contracts';
+import { JobmonError, listArrivedLogRecords, listLogRecords, logRecordIdAt, logRecordStored } from '@jobmon/contracts';
 import type { Database } from '@jobmon/entities';
-import type { LogReader, LogStream, Messenger } from '@jobmon/messaging';
+import type { LogReader, LogStream, Messenger, Outcome } from '@jobmon/messaging';
 import type { Config, Logger } from '@jobmon/runtime';
 import { Module, type BeforeApplicationShutdown, type DynamicModule, type OnApplicationBootstrap } from '@nestjs/common';
-import { findRecords } from './find';
+import { findArrived, findRecords } from './find';
 import { deleteBefore, storeRecords } from './store';
 
 export interface LogSinkContext {
@@ -37,17 +37,13 @@ export class LogSink implements OnApplicationBootstrap, BeforeApplicationShutdow
 
   onApplicationBootstrap(): void {
     const { messenger, stream } = this.context;
-    messenger.handle(listLogRecords, (requests) =>
-      Promise.all(
-        requests.map(async (request) => {
-          try {
-            return { ok: await findRecords(this.context, request) };
-          } catch (error) {
-            if (error instanceof JobmonError) return { error: error.toBody() };
-            throw error;
-          }
-        }),
-      ),
+    messenger.handle(
+      listLogRecords,
+      answering((request) => findRecords(this.context, request)),
+    );
+    messenger.handle(
+      listArrivedLogRecords,
+      answering((request) => findArrived(this.context, request)),
     );
     this.reader = stream.read((values) => this.store(values));
     this.deleting = this.deleteForEver();
@@ -62,9 +58,9 @@ export class LogSink implements OnApplicationBootstrap, BeforeApplicationShutdow
 
   private async store(values: readonly unknown[]): Promise<void> {
     const { records, database, messenger, log } = this.context;
-    const { stored, refused, from } = await storeRecords(records, database, values);
+    const { stored, refused } = await storeRecords(records, database, values);
     if (refused > 0) log.warn({ refused }, 'something on the stream of log records is none');
-    if (stored > 0 && from !== undefined) messenger.publish(logRecordStored, { from });
+    if (stored > 0) messenger.publish(logRecordStored, {});
   }
 
   private async deleteForEver(): Promise<void> {
@@ -92,6 +88,21 @@ export class LogSink implements OnApplicationBootstrap, BeforeApplicationShutdow
     if (deleted > 0) log.info({ deleted, keep_days: config.log.keep_days }, 'old log records were deleted');
     return deleted;
   }
+}
+
+/** A handler of one request at a time; what is refused is that request's answer alone. */
+function answering<Request, Reply>(answer: (request: Request) => Promise<Reply>) {
+  return (requests: readonly Request[]): Promise<Outcome<Reply>[]> =>
+    Promise.all(
+      requests.map(async (request) => {
+        try {
+          return { ok: await answer(request) };
+        } catch (error) {
+          if (error instanceof JobmonError) return { error: error.toBody() };
+          throw error;
+        }
+      }),
+    );
 }
 
 @Module({})

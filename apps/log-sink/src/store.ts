@@ -10,6 +10,8 @@ import { metrics } from '@jobmon/runtime';
 const ROWS_MAX = 1_000;
 /** Characters of the parameter of one statement, of which each is three bytes at most; or what the database takes, if that is less. */
 const CHARS_MAX = 1024 * 1024;
+/** A transaction of a sink that says nothing for so long is rolled back by MariaDB. */
+const IDLE_SECONDS_MAX = 10;
 /** Rows deleted in one transaction, and the pause after it, so that whoever stores has his turn. */
 const DELETED_MAX = 1_000;
 
@@ -27,6 +29,7 @@ const COLUMNS = {
   trace_id: 'text',
   text: 'text',
   detail: 'text',
+  arrival: 'int',
 } as const;
 const NAMES = Object.keys(COLUMNS)
   .map((name) => `\`${name}\``)
@@ -37,8 +40,6 @@ export interface Stored {
   readonly stored: number;
   /** Values that are no records. */
   readonly refused: number;
-  /** The lowest id among the records; undefined when there are none. */
-  readonly from: string | undefined;
 }
 
 /**
@@ -53,7 +54,7 @@ export async function storeRecords(records: Database, database: Database, values
   const refused = values.length - good.length;
   metrics.log_records.inc({ outcome: 'stored' }, stored);
   if (refused > 0) metrics.log_records.inc({ outcome: 'refused' }, refused);
-  return { stored, refused, from: known.map(({ record_id }) => record_id).sort()[0] };
+  return { stored, refused };
 }
 
 /** Inserts records whose ids are complete, in transactions of a bounded size; answers how many are new. */
@@ -66,9 +67,20 @@ export async function insertRecords(records: Database, known: readonly SentLogRe
   return stored;
 }
 
+/**
+ * Numbers are taken and held until the commit: of several sinks one inserts at a time, and numbers become visible in their order. A sink that stops in
+ * the middle of that (a frozen process) is cut off by the server, so that others go on.
+ */
 function* insert({ dialect }: Database, rows: readonly object[]): Procedure<number> {
+  // For MySQL, which has no such setting, the second half is a comment.
+  if (dialect.name === 'mariadb')
+    yield { sql: `SET @unused = NULL /*M! , SESSION idle_write_transaction_timeout = ${IDLE_SECONDS_MAX} */` };
+  yield { sql: 'UPDATE log_arrival SET arrival = arrival + ? WHERE id = 1', params: [rows.length] };
+  const [last] = (yield { sql: 'SELECT arrival FROM log_arrival WHERE id = 1' }).rows as { arrival: number }[];
+  const first = last!.arrival - rows.length + 1;
+  const numbered = rows.map((row, at) => ({ ...row, arrival: first + at }));
   const sql = `${dialect.insertIgnore} INTO log_record (${NAMES}) SELECT ${NAMES} FROM ${dialect.jsonRows('given', COLUMNS)}`;
-  return (yield { sql, params: [JSON.stringify(rows)] }).affected;
+  return (yield { sql, params: [JSON.stringify(numbered)] }).affected;
 }
 
 function rowOf({ record_id, level, detail, ...rest }: SentLogRecord) {

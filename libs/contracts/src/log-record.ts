@@ -80,10 +80,18 @@ export const SentLogRecord = z.object({
 });
 export type SentLogRecord = z.output<typeof SentLogRecord>;
 
+/**
+ * A place in the order in which records came: the number of the last one before it. Numbers rise with the commits of all sinks, so whoever has
+ * read up to a place and goes on from there misses nothing, however late a record comes.
+ */
+export const LogArrival = z.coerce.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
+
 /** A record as it is answered. */
 export const LogRecord = SentLogRecord.extend({
   /** `YYYY-MM-DD HH:MM:SS.mmm`, UTC, by the clock of its sender. */
   time: z.string(),
+  /** Its number in the order in which records came; 0 for those from before there were such numbers. */
+  arrival: z.number().int(),
 });
 export type LogRecord = z.output<typeof LogRecord>;
 
@@ -141,24 +149,45 @@ export const listLogRecords = operation({
     after: LogRecordId.optional(),
     limit: z.coerce.number().int().min(1).max(1_000).default(100),
   }),
-  reply: z.object({ records: z.array(LogRecord), next: LogRecordId.nullable() }),
+  reply: z.object({
+    records: z.array(LogRecord),
+    next: LogRecordId.nullable(),
+    /** The place up to which records had come when the page was begun: to be followed from there. */
+    arrival: LogArrival,
+  }),
 });
 
 /**
- * Records as they come, oldest first in each event, without an end. Without `since` and `after`: those that come from now on. Whoever was cut off asks again
- * with `after`: the id of the last record that was heard of.
+ * Records in the order in which they came, those with numbers above `after`; without it none, and the place where they stand now. A page may be short or empty as in `log_record.list`; `arrival` is the place up to which it
+ * has looked, and `has_more` whether others stood behind it already.
+ */
+export const listArrivedLogRecords = operation({
+  name: 'log_record.list_arrived',
+  owner: 'log-sink',
+  summary: 'Log records in the order in which they came.',
+  request: z.object({ ...Filters, after: LogArrival.optional(), limit: z.number().int().min(1).max(1_000) }),
+  reply: z.object({ records: z.array(LogRecord), arrival: LogArrival, has_more: z.boolean() }),
+});
+
+/**
+ * Records as they come, in that order, without an end. First those of `since` that stand there already, by their time; without `since`
+ * and `after` only those that come from now on. Whoever was cut off asks again with `after`: the `arrival` of the last event.
  */
 export const followLogRecords = operation({
   name: 'log_record.follow',
   owner: 'api',
   summary: 'Log records as they come.',
   http: { method: 'GET', path: '/api/v4/logs/follow', stream: true },
-  request: z.object({ ...Filters, after: LogRecordId.optional() }),
-  reply: z.object({ records: z.array(LogRecord) }),
+  request: z.object({ ...Filters, after: LogArrival.optional() }),
+  reply: z.object({
+    records: z.array(LogRecord),
+    /** The place to go on from; null as long as those of `since` that stand there already are told. */
+    arrival: LogArrival.nullable(),
+  }),
 });
 
-/** Records were stored. `from`: the lowest id among them; one that was long on its way is older than others that are known. */
+/** Records were stored. */
 export const logRecordStored = event({
   name: 'log_record.stored',
-  payload: z.object({ from: LogRecordId }),
+  payload: z.object({}),
 });

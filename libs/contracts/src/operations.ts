@@ -16,7 +16,7 @@ import {
   restoreAgent,
 } from './agent';
 import { apiTokenRevoked, createApiToken, listApiTokens, revokeApiToken } from './api-token';
-import { followLogRecords, listLogRecords, logRecordStored } from './log-record';
+import { followLogRecords, listArrivedLogRecords, listLogRecords, logRecordStored } from './log-record';
 import { getLogin, whoAmI } from './login';
 import type { Event, Operation } from './operation';
 import { getTemplateUsage } from './resource-usage';
@@ -97,6 +97,7 @@ export const OPERATIONS: readonly Operation[] = [
   getTask,
   explainTask,
   listLogRecords,
+  listArrivedLogRecords,
   followLogRecords,
   registerAgent,
   listAgents,

@@ -39,6 +39,9 @@ export const IntWithDefault = (value: number): PropertyDecorator => Column({ typ
 export const BigInteger = ({ nullable }: Nullable = {}): PropertyDecorator =>
   Column({ type: 'bigint', nullable: nullable ?? false });
 
+/** `BIGINT NOT NULL DEFAULT n`. */
+export const BigIntegerWithDefault = (value: number): PropertyDecorator => Column({ type: 'bigint', default: value });
+
 /** `SMALLINT`: small codes and flags (0, 1). */
 export const SmallInt = ({ nullable }: Nullable = {}): PropertyDecorator =>
   Column({ type: 'smallint', nullable: nullable ?? false });

@@ -4,9 +4,10 @@
  */
 import { parseDatabaseUrl, type Logger } from '@jobmon/runtime';
 import type { Database } from './database';
-import { LogRecordRow } from './log-record';
+import { LogArrivalRow, LogRecordRow } from './log-record';
 import { openMariadb } from './mariadb';
 import { LogRecordFile1763900000001 } from './migrations/0008-log-record';
+import { LogArrivalFile1763900000002 } from './migrations/0011-log-arrival';
 import { hasRule, MIGRATIONS_SQL, refuseOlderSchema, RULE_SQL, storedSchema } from './schema';
 import { openSqlite } from './sqlite';
 
@@ -47,8 +48,8 @@ export async function openLogRecords(database: Database, { url, log }: DatabaseS
   const address = parseDatabaseUrl(url);
   if (address.kind !== 'sqlite') return Object.create(database, { close: { value: async () => undefined } }) as Database;
   return openSqlite(`${address.file}${RECORDS_SUFFIX}`, log, {
-    entities: [LogRecordRow],
-    migrations: [LogRecordFile1763900000001],
+    entities: [LogRecordRow, LogArrivalRow],
+    migrations: [LogRecordFile1763900000001, LogArrivalFile1763900000002],
   });
 }
 

@@ -8,7 +8,7 @@ import { TaskInstanceStatusRow, TaskResourcesType, TaskStatusRow, WorkflowRunSta
 import { Task, TaskArg, TaskAttribute, TaskAttributeType, TaskResources, TaskStatusCount } from './task';
 import { TaskInstance, TaskInstanceErrorLog, TaskInstanceHistory } from './task-instance';
 import { Arg, ArgType, TaskTemplate, TaskTemplateVersion, TemplateArgMap } from './task-template';
-import { LogRecordRow } from './log-record';
+import { LogArrivalRow, LogRecordRow } from './log-record';
 import { Tool, ToolFirstVersion, ToolVersion } from './tool';
 import { Workflow, WorkflowAttribute, WorkflowAttributeType, WorkflowCommand, WorkflowEvent } from './workflow';
 import { WorkflowRun } from './workflow-run';
@@ -60,6 +60,7 @@ export const OWN_ENTITIES = [
   WorkflowRunLease,
   SchedulerRow,
   LogRecordRow,
+  LogArrivalRow,
   ApiToken,
   ServiceInstance,
   SchemaRule,
@@ -68,4 +69,4 @@ export const OWN_ENTITIES = [
 export const ENTITIES = [...SHARED_ENTITIES, ...OWN_ENTITIES] as const;
 
 /** Those of a SQLite file: its log records are in a file of their own. */
-export const SQLITE_ENTITIES = ENTITIES.filter((entity) => entity !== LogRecordRow);
+export const SQLITE_ENTITIES = ENTITIES.filter((entity) => entity !== LogRecordRow && entity !== LogArrivalRow);

@@ -11,6 +11,7 @@ import { WorkflowRunLease1763900000007 } from './migrations/0007-workflow-run-le
 import { LogRecord1763900000008 } from './migrations/0008-log-record';
 import { ApiToken1763900000009 } from './migrations/0009-api-token';
 import { ServiceInstance1763900000010 } from './migrations/0010-service-instance';
+import { LogArrival1763900000011 } from './migrations/0011-log-arrival';
 
 /** The migration chain, oldest first. The schema's version is the number of its entries that have run. */
 export const MIGRATIONS = [
@@ -24,6 +25,7 @@ export const MIGRATIONS = [
   LogRecord1763900000008,
   ApiToken1763900000009,
   ServiceInstance1763900000010,
+  LogArrival1763900000011,
 ] as const;
 
 const MIGRATION_NAMES: readonly string[] = MIGRATIONS.map((migration) => new migration().name);
