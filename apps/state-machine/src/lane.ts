@@ -16,13 +16,13 @@ export interface LaneOptions<Item, Result> extends Omit<CoalescerOptions<Item, R
   /** Names the lane in the log. */
   readonly name: string;
   readonly log: Logger;
-  /** Does a batch in one transaction: an outcome for each item, in order, or a throw that changed nothing. */
-  readonly write: (items: Item[]) => Promise<Outcome<Result>[]>;
+  /** Does a batch in one transaction: an outcome for each item, in order, or a throw that changed nothing. `place` is as a coalescer's. */
+  readonly write: (items: Item[], place: number) => Promise<Outcome<Result>[]>;
 }
 
 export class Lane<Item, Result> extends Coalescer<Item, Result> {
   constructor(options: LaneOptions<Item, Result>) {
-    super({ ...options, run: (items) => writeSplitting(options, items) });
+    super({ ...options, run: (items, place) => writeSplitting(options, items, place) });
   }
 }
 
@@ -30,9 +30,13 @@ export class Lane<Item, Result> extends Coalescer<Item, Result> {
  * Writes a batch, and apart what can't be written together. Bound: a batch of n items with one culprit takes at most
  * 2·log2(n) + 1 transactions, whatever is in it 2·n.
  */
-async function writeSplitting<Item, Result>(options: LaneOptions<Item, Result>, items: Item[]): Promise<Outcome<Result>[]> {
+async function writeSplitting<Item, Result>(
+  options: LaneOptions<Item, Result>,
+  items: Item[],
+  place: number,
+): Promise<Outcome<Result>[]> {
   try {
-    return await writeOnceMore(options, items);
+    return await writeOnceMore(options, items, place);
   } catch (thrown) {
     const error = JobmonError.from(thrown);
     if (error.code === 'UNAVAILABLE') {
@@ -46,22 +50,26 @@ async function writeSplitting<Item, Result>(options: LaneOptions<Item, Result>, 
     }
     const pieces = thrown instanceof GuardMissed ? items.map((item) => [item]) : halves(items);
     const outcomes: Outcome<Result>[] = [];
-    for (const piece of pieces) outcomes.push(...(await writeSplitting(options, piece)));
+    for (const piece of pieces) outcomes.push(...(await writeSplitting(options, piece, place)));
     return outcomes;
   }
 }
 
 /** Writes a batch; once more when nobody knows whether the first COMMIT came through. */
-async function writeOnceMore<Item, Result>(options: LaneOptions<Item, Result>, items: Item[]): Promise<Outcome<Result>[]> {
+async function writeOnceMore<Item, Result>(
+  options: LaneOptions<Item, Result>,
+  items: Item[],
+  place: number,
+): Promise<Outcome<Result>[]> {
   try {
-    return await options.write(items);
+    return await options.write(items, place);
   } catch (thrown) {
     if (!isCommitUnknown(thrown)) throw thrown;
     options.log.warn(
       { error: thrown, lane: options.name, items: items.length },
       'the answer to a COMMIT was lost; it is done again',
     );
-    return options.write(items);
+    return options.write(items, place);
   }
 }
 

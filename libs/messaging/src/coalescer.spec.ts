@@ -159,7 +159,7 @@ it('gives back the memory of what it served while it never runs empty', async ()
   await Promise.all(waiting);
 });
 
-it('answers every item with its own outcome, once, within the caps, in order of its key', async () => {
+it('answers every item with its own outcome, once, within the caps, in order of its key, in a place that no other batch has', async () => {
   const item = fc.record({ key: fc.integer({ min: 0, max: 4 }), size: fc.integer({ min: 1, max: 6 }) });
   await fc.assert(
     fc.asyncProperty(
@@ -168,7 +168,7 @@ it('answers every item with its own outcome, once, within the caps, in order of 
       fc.integer({ min: 1, max: 3 }),
       async (rounds, rows_max, concurrency) => {
         const seen: { key: number; number: number }[] = [];
-        let inFlight = 0;
+        const taken = new Set<number>();
         const under = new Coalescer<{ key: number; size: number; number: number }, number>({
           rows_max,
           bytes_max: 8,
@@ -176,14 +176,15 @@ it('answers every item with its own outcome, once, within the caps, in order of 
           keyOf: ({ key }) => key,
           waiting_max: 1_000,
           concurrency,
-          run: async (items) => {
-            inFlight += 1;
-            expect(inFlight).toBeLessThanOrEqual(concurrency);
+          run: async (items, place) => {
+            expect(taken).not.toContain(place);
+            expect(place).toBeLessThan(concurrency);
+            taken.add(place);
             expect(items.length).toBeLessThanOrEqual(rows_max);
             expect(items.reduce((sum, { size }) => sum + size, 0)).toBeLessThanOrEqual(8);
             seen.push(...items);
             await turnOfLoop();
-            inFlight -= 1;
+            taken.delete(place);
             return items.map(({ number }) => ({ ok: number }));
           },
         });

@@ -15,9 +15,10 @@ import type { Outcome } from './messenger';
 export interface CoalescerOptions<Item, Result> {
   /**
    * Does one batch and answers one outcome for each item, in order. When it throws, every item of the batch gets that error,
-   * INTERNAL without its cause unless it is a JobmonError: `run` logs its own defects.
+   * INTERNAL without its cause unless it is a JobmonError: `run` logs its own defects. `place`, from 0 up to below `concurrency`, is
+   * no other's while the batch is in flight.
    */
-  readonly run: (items: Item[]) => Promise<Outcome<Result>[]>;
+  readonly run: (items: Item[], place: number) => Promise<Outcome<Result>[]>;
   /** Names the queue in metrics; one without a name is not measured. */
   readonly name?: string;
   /** Most items in a batch. */
@@ -55,6 +56,8 @@ export class Coalescer<Item, Result> {
   /** Keys with waiting items in the order of their turns: served from the front, put back at the end. */
   private readonly turns = new Map<string | number, Turn<Item, Result>>();
   private readonly concurrency: number;
+  /** Places that no batch in flight has; the lowest is last. */
+  private readonly places: number[];
   private readonly measures;
   private waitingCount = 0;
   private inFlight = 0;
@@ -64,6 +67,7 @@ export class Coalescer<Item, Result> {
 
   constructor(private readonly options: CoalescerOptions<Item, Result>) {
     this.concurrency = options.concurrency ?? 1;
+    this.places = Array.from({ length: this.concurrency }, (_, at) => this.concurrency - 1 - at);
     const { name: queue } = options;
     this.measures =
       queue === undefined
@@ -122,10 +126,14 @@ export class Coalescer<Item, Result> {
 
   private async runBatch(batch: Waiting<Item, Result>[]): Promise<void> {
     this.inFlight += 1;
+    const place = this.places.pop() as number;
     this.measure(batch);
     let outcomes: Outcome<Result>[];
     try {
-      outcomes = await this.options.run(batch.map((waiting) => waiting.item));
+      outcomes = await this.options.run(
+        batch.map((waiting) => waiting.item),
+        place,
+      );
       if (outcomes.length !== batch.length) {
         throw new JobmonError('INTERNAL', `a batch of ${batch.length} was answered with ${outcomes.length} outcomes`);
       }
@@ -134,6 +142,7 @@ export class Coalescer<Item, Result> {
       outcomes = batch.map(() => ({ error }));
     }
     this.inFlight -= 1;
+    this.places.push(place);
     for (const [index, waiting] of batch.entries()) waiting.settle(outcomes[index] as Outcome<Result>);
     if (this.waitingCount > 0) this.scheduleStart();
     else this.startBatches();
