@@ -11,7 +11,7 @@
  * - *serving*: one term under one agent id. Long polls ask for what has room, and another one for orders; a beat goes out
  *   every third of the lease; reports leave one message at a time. The term ends when a beat finds the id unknown, when the
  *   lease was not renewed for two thirds of its length, or when a lease call got no answer: the server may have given
- *   attempts in it, and registering again names them.
+ *   attempts in it, and registering again names them. Of several apis it ends also when a beat got no answer: the next one takes the agent.
  * - *stopped*: final. Running commands are left to their launchers; the next agent in this state directory adopts them. What
  *   was not reported is found in its folder then.
  *
@@ -82,7 +82,7 @@ interface Term {
 
 export class Agent {
   /** To the api as it was found at the last try to join. */
-  private connection!: Connection;
+  connection!: Connection;
   private attempts!: Attempts;
   private readonly lease = new LeaseGuard();
   private readonly stopping = new AbortController();
@@ -91,7 +91,8 @@ export class Agent {
   private releaseFolder: (() => void) | null = null;
   private loop: Promise<void> = Promise.resolve();
   private stopped: Promise<void> | null = null;
-  private term: Term | null = null;
+  /** The one that it serves, or served last. */
+  term: Term | null = null;
   /** Terms in a row that ended by a failed lease call. */
   private failedTerms = 0;
   private hasJoined = false;
@@ -196,8 +197,14 @@ export class Agent {
     for (let tried = 1; !this.stopping.signal.aborted; tried++) {
       const sent_ms = performance.now();
       try {
-        this.connection = new Connection(await this.settings.findApi());
-        const options = { signal: this.stopping.signal, timeout_ms: ANSWER_MS_MAX, tries_max: 1 };
+        // Of several addresses the one that the last call has left it at.
+        const first = (this.connection as Connection | undefined)?.url;
+        this.connection = new Connection({ ...(await this.settings.findApi()), first });
+        const options = {
+          signal: this.stopping.signal,
+          timeout_ms: this.lease.patience_ms(this.connection.addresses, ANSWER_MS_MAX),
+          tries_max: 1,
+        };
         const full = { ...request, has_joined_before: this.hasJoined };
         const reply = await this.connection.send(registerAgent, full, options);
         const { agent_id, lease_seconds, adopted } = reply;
@@ -380,7 +387,8 @@ export class Agent {
       const sent_ms = performance.now();
       try {
         const request = { agent_id: term.agent_id, running: this.attempts.ids };
-        const options = { signal, timeout_ms: interval_ms, tries_max: 1 };
+        const timeout_ms = this.lease.patience_ms(this.connection.addresses, interval_ms);
+        const options = { signal, timeout_ms, tries_max: 1 };
         const { is_known, kill } = await this.connection.send(beatAgent, request, options);
         failed = 0;
         if (signal.aborted) return;
@@ -392,6 +400,8 @@ export class Agent {
         failed++;
         this.lease.heedFailure(thrown, sent_ms);
         this.settings.log.warn({ error: JobmonError.from(thrown).message }, 'a heartbeat of the agent got no answer');
+        // The polls wait where the beat went. Another api takes the agent, with all that is its own.
+        if (this.connection.addresses > 1) return term.over.abort();
       }
     }
   }

@@ -17,6 +17,11 @@ export class LeaseGuard {
   private looked_ms = performance.now();
   private thawed_ms = Number.NEGATIVE_INFINITY;
 
+  /** How long one of several apis is waited for: so short that another one can be asked, and yet another, before the lease has run out. */
+  patience_ms(addresses: number, most_ms: number): number {
+    return addresses === 1 ? most_ms : Math.min(most_ms, this.length_ms / 8);
+  }
+
   /** A registration that was asked for at `sent_ms` has been answered. */
   begin(lease_seconds: number, sent_ms: number): void {
     this.length_ms = lease_seconds * 1_000;

@@ -11,9 +11,10 @@ import { dirname, join } from 'node:path';
 import { CLUSTER_TYPES } from '@jobmon/cluster';
 import { Connection, loginName, type Server } from '@jobmon/client';
 import { JobmonError, listClusters, VERSION } from '@jobmon/contracts';
-import { createLogger, dataFolder, loadConfig, makeFolder, type Config, type Logger } from '@jobmon/runtime';
+import { createLogger, dataFolder, loadConfig, LogQueue, makeFolder, shipLogs, type Config, type Logger } from '@jobmon/runtime';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Agent } from './agent';
+import { tellServer } from './log-way';
 
 /** What the command line says; what is absent is taken from the settings. */
 export interface AgentFlags {
@@ -31,6 +32,8 @@ type Environment = Readonly<Record<string, string | undefined>>;
 
 const DRAIN_TIMEOUT_SECONDS = 86_400;
 const GIB = 2 ** 30;
+/** Of one call with log records: what the api passes on to the sink crosses the bus. */
+const LOG_BYTES_MAX = 256 * 1024;
 /** Between two tries to ask the server for its clusters. */
 const ASK_AGAIN_MS = 2_000;
 /** Two signals within this time are one press of the keys, passed on by whoever started the process. */
@@ -52,7 +55,8 @@ export async function runAgent(
 ): Promise<number> {
   const { config, warnings } = settingsOf(flags, env);
   const say = (sentence: string): void => void process.stderr.write(`${sentence}\n`);
-  const log = openLog(config, env);
+  const queue = new LogQueue();
+  const log = openLog(config, env, queue);
   for (const warning of [...warnings, ...beyondMachine(flags)]) {
     log.warn(warning);
     say(`Warning: ${warning}`);
@@ -83,6 +87,12 @@ export async function runAgent(
       onLeft: () => end(() => resolve(EXIT_LEFT)),
     });
     agent.start();
+    const shipper = shipLogs({
+      queue,
+      stream: { publish: (records) => tellServer(agent, records, log) },
+      log,
+      bytes_max: LOG_BYTES_MAX,
+    });
     const release = onSignals(agent, flags.drain_timeout_seconds ?? DRAIN_TIMEOUT_SECONDS, log, (exit_code, because) => {
       const { running } = agent;
       const sentence = `${because}; ${running} running commands go on without the agent. Start it again to take them up: within the server's lease.`;
@@ -92,7 +102,10 @@ export async function runAgent(
     });
     const end = (settle: () => void): void => {
       release();
-      void agent.stop().finally(settle);
+      void agent
+        .stop()
+        .then(() => shipper.close())
+        .finally(settle);
     };
   });
 }
@@ -130,10 +143,16 @@ function beyondMachine({ cores = 0, memory_gib = 0 }: AgentFlags): string[] {
   ];
 }
 
-function openLog(config: Config, env: Environment): Logger {
+function openLog(config: Config, env: Environment, queue: LogQueue): Logger {
   const file = config.log.file ?? (process.stdout.isTTY ? join(dataFolder(env), 'agent.log') : undefined);
   if (file !== undefined) makeFolder(dirname(file));
-  return createLogger({ service: 'agent', level: config.log.level, destination: file });
+  return createLogger({
+    service: 'agent',
+    instance: `${hostname()}-${process.pid}`,
+    level: config.log.level,
+    destination: file,
+    queue,
+  });
 }
 
 /**

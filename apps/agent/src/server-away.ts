@@ -5,6 +5,7 @@
  * A refused connection is such a proof (the machine answers, and nobody listens), and an answer of 502, 503 or 504 (whoever stands in the
  * server's place can't reach it, or it can't reach its database). A call without an answer is none: the network may be cut between
  * this machine and a server that goes on (docs/decisions/lease-of-a-server-that-is-away.md). A login provider that is away is none either.
+ * Of several apis all must have given such a proof since one of them answered: till then the connection throws something else.
  */
 import { isServerUnreachable } from '@jobmon/client';
 import { JobmonError, LOGIN_PROVIDER_AWAY } from '@jobmon/contracts';

@@ -207,3 +207,80 @@ describe('Connection.stream', () => {
     expect(seen).toHaveLength(1);
   });
 });
+
+describe('a server of several addresses', () => {
+  const urlOf = (one: Server): string => `http://127.0.0.1:${(one.address() as AddressInfo).port}`;
+  const other = createServer((request, response) => {
+    void bodyOf(request).then((body) => {
+      otherSeen.push(body);
+      answerOfOther(response);
+    });
+  });
+  let otherSeen: string[] = [];
+  let answerOfOther: (response: ServerResponse) => void;
+  let gone: string;
+  const options = { tries_max: 1, timeout_ms: 5_000 };
+  const ask = (at: Connection) => at.send(registerTool, { name: 't' }, options);
+  const tool = { tool_id: 1, tool_version_id: 2 };
+
+  beforeAll(async () => {
+    await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve));
+    const closed = createServer();
+    await new Promise<void>((resolve) => closed.listen(0, '127.0.0.1', resolve));
+    gone = urlOf(closed);
+    await new Promise((resolve) => closed.close(resolve));
+  });
+  beforeEach(() => {
+    otherSeen = [];
+    answerOfOther = (response) => json(response, 200, tool);
+    answer = (_, response) => json(response, 200, tool);
+  });
+  afterAll(async () => {
+    other.closeAllConnections();
+    await new Promise((resolve) => other.close(resolve));
+  });
+
+  it('is asked at the next one at once when nobody listens at one, and there from then on', async () => {
+    const several = new Connection({ url: `${gone} , ${urlOf(other)}/`, token: 'x' });
+    expect([several.addresses, several.url]).toEqual([2, gone]);
+    await ask(several);
+    expect([several.url, otherSeen.length]).toEqual([urlOf(other), 1]);
+    expect(new Connection({ url: `${gone},${urlOf(other)}`, first: urlOf(other) }).url).toBe(urlOf(other));
+  });
+
+  it('is asked at the next one with the next call when one answers 503, and is away only when all did', async () => {
+    const several = new Connection({ url: `${urlOf(server)},${urlOf(other)}` });
+    const away = (_: unknown, response: ServerResponse): void => json(response, 503, { code: 'UNAVAILABLE', message: 'no bus' });
+    answer = away;
+    const failed = async (): Promise<boolean> =>
+      ask(several).then(
+        () => {
+          throw new Error('it answered');
+        },
+        (error: unknown) => isServerUnreachable(error),
+      );
+    expect([await failed(), several.url]).toEqual([true, urlOf(other)]);
+    await ask(several);
+    expect([otherSeen.length, several.url]).toEqual([1, urlOf(other)]);
+    answerOfOther = (response) => away(undefined, response);
+    // The first one may have come back since the other one answered.
+    expect([await failed(), several.url]).toEqual([true, urlOf(server)]);
+    expect([await failed(), several.url]).toEqual([false, urlOf(other)]);
+  });
+
+  it('is asked at the next one with the next call when one does not answer in time', async () => {
+    answer = () => undefined;
+    const several = new Connection({ url: `${urlOf(server)},${urlOf(other)}` });
+    const late = await several
+      .send(registerTool, { name: 't' }, { tries_max: 1, timeout_ms: 50 })
+      .catch((error: unknown) => error);
+    expect([isServerUnreachable(late), several.url]).toEqual([true, urlOf(other)]);
+    await several.send(registerTool, { name: 't' }, { tries_max: 2, timeout_ms: 5_000 });
+    expect(otherSeen).toHaveLength(1);
+  });
+
+  it('has addresses of http alone', () => {
+    expect(() => new Connection({ url: 'http://a,b' })).toThrow(/'b' is not a URL/);
+    expect(() => new Connection({ url: 'http://a,' })).toThrow(/'' is not a URL/);
+  });
+});

@@ -3,6 +3,9 @@
  * derive from the operation's value. Calls are repeated after 5xx answers, lost connections and time-outs, a bounded number
  * of times: creations find what they made before, and a repeated transition answers the status that stands. An answer of
  * 4xx ends the call at once.
+ *
+ * A server that is several apis is given by the addresses of several. One of them is asked as long as it answers. A call that reached nobody
+ * goes to the next at once; one that has no answer, or 502, 503 or 504, has failed, and the next call goes there.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
@@ -44,11 +47,17 @@ export interface SendOptions {
 }
 
 export interface ConnectionOptions {
-  /** Where the api answers, e.g. `http://127.0.0.1:8070`. */
+  /** Where the api answers, e.g. `http://127.0.0.1:8070`; several addresses of one server with commas between them. */
   readonly url: string;
+  /** Of several addresses the one to begin with; the first when absent, or when it is none of them. */
+  readonly first?: string;
   /** Sent as a bearer token with every call of `/api/v4`; a source of it is asked each time, and once more when what it gave is refused. */
   readonly token?: string | TokenSource;
 }
+
+/** What a socket says when a request has reached nobody; with the first one nobody listens at an address that answers. */
+const REFUSED = 'ECONNREFUSED';
+const REACHED_NOBODY: readonly unknown[] = [REFUSED, 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH'];
 
 const unreachable = new WeakSet<JobmonError>();
 
@@ -65,25 +74,31 @@ export function isServerUnreachable(error: unknown): boolean {
 }
 
 /**
- * The way to one api. Holds no socket of its own (Node keeps connections alive between calls) and needs no closing.
+ * The way to one server. Holds no socket of its own (Node keeps connections alive between calls) and needs no closing.
  */
 export class Connection {
-  readonly url: string;
+  readonly #urls: readonly string[];
+  /** The one that is asked. */
+  #at = 0;
+  /** Addresses that nobody listens at, or that can't reach what is behind them, since any of them answered. */
+  readonly #away = new Set<string>();
   readonly #token: string | TokenSource | undefined;
 
-  /** Throws JobmonError MALFORMED when the address is not one of http or https. */
-  constructor({ url, token }: ConnectionOptions) {
-    let parsed: URL;
-    try {
-      parsed = new URL(url);
-    } catch {
-      throw new JobmonError('MALFORMED', `the server address '${url}' is not a URL; give one like http://127.0.0.1:8070`);
-    }
-    if (parsed.protocol !== 'http:' && parsed.protocol !== 'https:') {
-      throw new JobmonError('MALFORMED', `the server address '${url}' must begin with http:// or https://`);
-    }
-    this.url = url.replace(/\/+$/, '');
+  /** Throws JobmonError MALFORMED when an address is not one of http or https. */
+  constructor({ url, token, first }: ConnectionOptions) {
+    this.#urls = [...new Set(url.split(',').map((one) => addressIn(one.trim())))];
+    this.#at = Math.max(0, first === undefined ? 0 : this.#urls.indexOf(first));
     this.#token = token;
+  }
+
+  /** The address that the next call goes to. */
+  get url(): string {
+    return this.#urls[this.#at]!;
+  }
+
+  /** How many addresses the server has. */
+  get addresses(): number {
+    return this.#urls.length;
   }
 
   /**
@@ -97,11 +112,12 @@ export class Connection {
     const tries_max = options.tries_max ?? TRIES_MAX;
     for (let tried = 1; ; tried++) {
       const attempt = linkedTo(options.signal, options.timeout_ms ?? TIMEOUT_MS);
+      const asked = { url: this.url };
       try {
-        const response = await this.#fetch(http, target, body, attempt.signal);
-        return this.#understood(operation, await response.text());
+        const response = await this.#fetch(http, target, body, attempt.signal, asked);
+        return this.#understood(operation, await response.text(), asked.url);
       } catch (thrown) {
-        const error = this.#failure(thrown, options.signal);
+        const error = this.#failure(thrown, options.signal, asked.url);
         if (!error.kind.retryable || tried >= tries_max) throw error;
       } finally {
         attempt.release();
@@ -124,17 +140,18 @@ export class Connection {
     for (let tried = 1; ; tried++) {
       let failed = new JobmonError('UNAVAILABLE', `the stream from ${this.url} ended early`);
       const attempt = linkedTo(options.signal, TIMEOUT_MS);
+      const asked = { url: this.url };
       try {
-        const response = await this.#fetch(http, target, undefined, attempt.signal);
+        const response = await this.#fetch(http, target, undefined, attempt.signal, asked);
         attempt.stopTimer();
         for await (const data of serverSentData(response, STREAM_SILENCE_MS_MAX)) {
-          const reply = this.#understood(operation, data);
+          const reply = this.#understood(operation, data, asked.url);
           tried = 0;
           yield reply;
           if ((reply as { is_final?: boolean }).is_final === true) return;
         }
       } catch (thrown) {
-        failed = this.#failure(thrown, options.signal);
+        failed = this.#failure(thrown, options.signal, asked.url);
         if (!failed.kind.retryable) throw failed;
       } finally {
         attempt.release();
@@ -144,13 +161,33 @@ export class Connection {
     }
   }
 
-  /** One try. Answers only a 2xx response; anything else is thrown as the JobmonError that the answer carries. */
-  async #fetch(http: HttpBinding, target: string, body: string | undefined, signal: AbortSignal): Promise<Response> {
+  /** One try, told of in `asked`. Answers only a 2xx response; anything else is thrown as the JobmonError that the answer carries. */
+  async #fetch(
+    http: HttpBinding,
+    target: string,
+    body: string | undefined,
+    signal: AbortSignal,
+    asked: { url: string },
+  ): Promise<Response> {
+    for (let tried = 1; ; tried += 1) {
+      asked.url = this.url;
+      try {
+        return await this.#ask(http, asked.url + target, body, signal);
+      } catch (thrown) {
+        const code = socketCode(thrown);
+        if (tried >= this.#urls.length || !REACHED_NOBODY.includes(code)) throw thrown;
+        if (code === REFUSED) this.#away.add(asked.url);
+        this.#leave(asked.url);
+      }
+    }
+  }
+
+  async #ask(http: HttpBinding, url: string, body: string | undefined, signal: AbortSignal): Promise<Response> {
     const headers: Record<string, string> = { accept: http.stream ? 'text/event-stream' : 'application/json' };
     if (body !== undefined) headers['content-type'] = 'application/json';
     const ask = (token: string | undefined): Promise<Response> => {
       if (token !== undefined) headers.authorization = `Bearer ${token}`;
-      return fetch(this.url + target, { method: http.method, headers, body, signal, redirect: 'error' });
+      return fetch(url, { method: http.method, headers, body, signal, redirect: 'error' });
     };
     const source = http.path.startsWith('/api/v4/') ? this.#token : undefined;
     const token = typeof source === 'function' ? await source() : source;
@@ -162,16 +199,17 @@ export class Connection {
         response = await ask(other);
       }
     }
+    if (response.status < 500) this.#away.clear();
     if (!response.ok) throw errorOf(response.status, await response.text());
     return response;
   }
 
-  #understood<O extends Operation>(operation: O, text: string): ReplyOf<O> {
+  #understood<O extends Operation>(operation: O, text: string, url: string): ReplyOf<O> {
     let value: unknown;
     try {
       value = JSON.parse(text);
     } catch (cause) {
-      throw serverUnreachable(`${this.url} does not answer like a Jobmon server; check the address`, cause);
+      throw serverUnreachable(`${url} does not answer like a Jobmon server; check the address`, cause);
     }
     const parsed = operation.reply.safeParse(value);
     if (parsed.success) return parsed.data as ReplyOf<O>;
@@ -179,11 +217,46 @@ export class Connection {
     throw new JobmonError('CONFLICT', message, parsed.error.issues.slice(0, 5));
   }
 
-  #failure(thrown: unknown, signal: AbortSignal | undefined): JobmonError {
+  /** What a try at this address failed by. When it is no word about the server as a whole, since other addresses may answer, it says so. */
+  #failure(thrown: unknown, signal: AbortSignal | undefined, url: string): JobmonError {
     if (signal?.aborted) throw signal.reason;
-    if (thrown instanceof JobmonError) return thrown;
-    return serverUnreachable(`no answer from ${this.url} (${rootOf(thrown)})`, thrown);
+    const error = thrown instanceof JobmonError ? thrown : serverUnreachable(`no answer from ${url} (${rootOf(thrown)})`, thrown);
+    if (this.#urls.length === 1 || error.code !== 'UNAVAILABLE') return error;
+    const isAway = socketCode(thrown) === REFUSED || !isServerUnreachable(error);
+    if (isAway) this.#away.add(url);
+    this.#leave(url);
+    if (!isAway || this.#away.size === this.#urls.length) return error;
+    return serverUnreachable(`${error.message} (${url}); the next call goes to ${this.url}`);
   }
+
+  /** To the next address, unless another call has gone there already. */
+  #leave(url: string): void {
+    if (this.url === url) this.#at = (this.#at + 1) % this.#urls.length;
+  }
+}
+
+/** Throws JobmonError MALFORMED. */
+function addressIn(text: string): string {
+  let parsed: URL;
+  try {
+    parsed = new URL(text);
+  } catch {
+    throw new JobmonError('MALFORMED', `the server address '${text}' is not a URL; give one like http://127.0.0.1:8070`);
+  }
+  if (parsed.protocol !== 'http:' && parsed.protocol !== 'https:') {
+    throw new JobmonError('MALFORMED', `the server address '${text}' must begin with http:// or https://`);
+  }
+  return text.replace(/\/+$/, '');
+}
+
+/** The code of the system's error below what fetch threw. */
+function socketCode(thrown: unknown): unknown {
+  let at = thrown as { readonly code?: unknown; readonly cause?: unknown } | null | undefined;
+  for (let depth = 0; depth < 5 && typeof at === 'object' && at !== null && !(at instanceof JobmonError); depth += 1) {
+    if (typeof at.code === 'string' && at.code.startsWith('E')) return at.code;
+    at = at.cause as typeof at;
+  }
+  return undefined;
 }
 
 /** A signal that ends one try: when its time is over, or with the caller's own signal. `release` lets go of both. */
