@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { Tool, type Connection, type Task } from '@jobmon/client';
 import { SCRIPTS } from './python-run';
 
-/** What one workflow asks for at most at one time. */
-export const NATIVE_LIMIT = 8;
+/** What one workflow asks for at most at one time: more than one agent takes, so that a silent one never holds all of it. */
+export const NATIVE_LIMIT = 12;
 export const NATIVE_WIDTH = 16;
 /** Most attempts of a task: more than any run's faults take. */
 const ATTEMPTS_MAX = 60;
@@ -26,8 +26,8 @@ export async function submitNative(
   const lasts = new Map<string, number>();
   for (let position = 0; position < count; position += 1) {
     const label = `${name}_${position}`;
-    // A few outlast a lease, so that what is given away may still run; none of them at the end, where nothing runs beside them.
-    const isLong = random() < 0.02 && position < count - 2 * NATIVE_WIDTH;
+    // A few outlast a lease, so that what is given away may still run; none towards the end, where little runs beside them.
+    const isLong = random() < 0.02 && position < count - 12 * NATIVE_WIDTH;
     const seconds = Number((isLong ? 9 : random() < 0.1 ? 3 : 0.3 + random()).toFixed(1));
     const failures = position % 7 === 3 ? 1 : 0;
     const upstreams = position < NATIVE_WIDTH ? [] : [tasks[position - NATIVE_WIDTH]!];

@@ -1,5 +1,5 @@
 /** What became of a run: its rows and its log brought to the checks, and the tables that a person reads. */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import {
   judge,
@@ -86,6 +86,8 @@ export async function verdictOf(ended: Ended): Promise<Judged> {
   const steps = await stepsOf(ended, log);
   const recoveries = recoveriesOf({ ...ended, ...steps });
   violations.push(...judgeRecovery(recoveries, ended.bound_seconds));
+  // For whoever reads what is left of a run.
+  writeFileSync(join(ended.work, 'course.json'), JSON.stringify({ recoveries, silences, ...steps }));
   const started = new Map(
     workflows.map(({ name }) => [name, log.filter(({ what, task }) => what === 'start' && workflowOf(task) === name).length]),
   );
@@ -137,7 +139,16 @@ async function stepsOf(
     const started_at = startOf.get(id) ?? null;
     const due_at = started_at === null ? null : started_at + seconds;
     const host = row.state === null ? null : (hosts.get(row.state) ?? null);
-    const attempt = attempts.get(id) ?? { id, host, queued_at: at, leased_at: null, started_at, due_at, ended_at: null };
+    const attempt = attempts.get(id) ?? {
+      id,
+      workflow: workflowOf(row.task),
+      host,
+      queued_at: at,
+      leased_at: null,
+      started_at,
+      due_at,
+      ended_at: null,
+    };
     attempts.set(id, attempt);
     if (row.to_status === 'I') attempt.leased_at ??= at;
     if (!'QIORTKX'.includes(row.to_status)) attempt.ended_at = at;

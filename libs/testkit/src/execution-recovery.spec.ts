@@ -23,6 +23,7 @@ const attempt = (
   host = 'agent-0',
 ): AttemptTimes => ({
   id,
+  workflow: 'native',
   host,
   queued_at,
   leased_at: queued_at + 0.1,
@@ -48,6 +49,11 @@ const late = (one: Course): number => judgeRecovery(recoveriesOf(one), one.bound
 it('counts from the strike to the start of a command whose task was queued later', () => {
   const attempts = [attempt(1, 99, 104, 105), attempt(2, 106, 107, 108), attempt(3, 101, null, 109)];
   expect(workOf(course([fault('api', 'api-0', 100, 130)], attempts))).toEqual([7]);
+});
+
+it('waits for each workflow that has work left: the scheduler that was hit held one of them', () => {
+  const other = { ...attempt(3, 108, 109, 110), workflow: 'other' };
+  expect(workOf(course([fault('scheduler', 'scheduler-0', 100, 130)], [attempt(1, 101, 102, 103), other]))).toEqual([9]);
 });
 
 it('has nothing to count when no work was left', () => {
@@ -79,6 +85,8 @@ it('counts for an agent until the end of the last attempt that it held, beyond t
   ];
   expect(workOf(course([fault('agent', 'agent-0 wire', 100, 103)], attempts))).toEqual([8]);
   expect(workOf(course([fault('agent', 'agent-0', 100, 103)], [attempt(1, 95, 99.5, 101.5)]))).toEqual([1]);
+  const again = fault('agent', 'agent-0', 104, 107);
+  expect(workOf(course([fault('agent', 'agent-0 wire', 100, 103), again], attempts))).toEqual([3.5, 26]);
   const reapers = [fault('reaper', 'reaper-0', 101, 106), fault('reaper', 'reaper-1', 101, 107)];
   expect(workOf(course([fault('agent', 'agent-0', 100, 103), ...reapers], attempts))[0]).toBe(2);
 });

@@ -4,7 +4,8 @@
  *
  * The clock of a fault starts when it strikes, since whatever there are two of must go on without the one that was hit. It starts anew
  * whenever an outage ends that was there before things went on: a time in which something that all work needs had no sound copy left (the
- * database, the bus, a wire to them, both of a service, both agents). What was being recovered has to begin again then.
+ * database, the bus, a wire to them, both of a service, both agents; of an agent also the next fault on the same one). What was being
+ * recovered has to begin again then.
  */
 import type { Violation } from './execution-check';
 
@@ -27,6 +28,7 @@ export interface Fault {
 /** An attempt by the database's history and the commands' own log. */
 export interface AttemptTimes {
   readonly id: number;
+  readonly workflow: string;
   /** Who has leased it; null when nobody has. */
   readonly host: string | null;
   readonly queued_at: number;
@@ -57,7 +59,7 @@ export interface Course {
 
 export interface Recovery {
   readonly fault: Fault;
-  /** Seconds until work went on; null when there was none left. */
+  /** Seconds until work went on in every workflow that had some left; null when none had. Of an agent: what it held. */
   readonly work: number | null;
   /** Seconds from the end of the fault until the process itself was ready. */
   readonly itself: number | null;
@@ -72,21 +74,19 @@ interface Span {
 export function recoveriesOf(course: Course): Recovery[] {
   const outages = outagesOf(course.faults, course.needs);
   const outagesOfAgents = [...outages, ...outagesOf(course.faults, course.needsOfAgents)];
-  const queued = course.attempts
-    .filter(({ started_at }) => started_at !== null)
-    .map(({ queued_at, started_at }) => ({ queued_at, started_at: started_at! }));
-  /** A task that was not queued yet is, is leased, and its command starts: every service has had its part in that. */
-  const through = (after: number): number | null => earliest(queued, after);
+  const workflows = [...new Set(course.attempts.map(({ workflow }) => workflow))].map((name) =>
+    course.attempts.filter(({ workflow, started_at }) => workflow === name && started_at !== null),
+  );
   return course.faults.map((fault) => {
     const itself = fault.ready_at === null ? null : elapsed(fault.to, () => fault.ready_at, outages);
     let work: number | null;
-    if (fault.of === 'agent') work = heldUntil(fault, course.attempts, outagesOfAgents);
+    if (fault.of === 'agent') work = heldUntil(fault, course, outagesOfAgents);
     else if (fault.of === 'python')
       work = elapsed(fault.to, (after) => course.clientSteps.find((at) => at > after) ?? null, [
         ...outages,
         ...course.clientAway,
       ]);
-    else work = elapsed(fault.from, through, outages);
+    else work = latest(workflows.map((attempts) => elapsed(fault.from, (after) => throughAll(attempts, after), outages)));
     return { fault, work, itself };
   });
 }
@@ -105,13 +105,22 @@ export function judgeRecovery(recoveries: readonly Recovery[], bound_seconds: Co
   });
 }
 
-function earliest(queued: readonly { queued_at: number; started_at: number }[], after: number): number | null {
+/**
+ * When a task that was not queued before a moment has been queued and leased, and its command has started: every service has had its part
+ * in that, and the scheduler that holds this workflow.
+ */
+function throughAll(started: readonly AttemptTimes[], after: number): number | null {
   let first: number | null = null;
-  for (const { queued_at, started_at } of queued) {
-    if (queued_at > after && (first === null || started_at < first)) first = started_at;
+  for (const { queued_at, started_at } of started) {
+    if (queued_at > after && (first === null || started_at! < first)) first = started_at;
   }
   return first;
 }
+
+const latest = (values: readonly (number | null)[]): number | null => {
+  const known = values.filter((value) => value !== null);
+  return known.length === 0 ? null : Math.max(...known);
+};
 
 /** Seconds from a moment to the first sign after it, less all before the last outage that ended in between. */
 function elapsed(from: number, next: (after: number) => number | null, outages: readonly Span[]): number | null {
@@ -129,8 +138,10 @@ function elapsed(from: number, next: (after: number) => number | null, outages: 
  * What an agent that was hit held goes on when the database knows the end of each of its attempts: told by the agent itself, or given up
  * by the reaper in its place. Commands may take their own time.
  */
-function heldUntil(fault: Fault, attempts: readonly AttemptTimes[], outages: readonly Span[]): number | null {
-  const host = fault.name.split(' ')[0];
+function heldUntil(fault: Fault, { attempts, faults }: Course, needed: readonly Span[]): number | null {
+  const host = fault.name.split(' ')[0]!;
+  // Hit again before that, it has to begin again as well.
+  const outages = [...needed, ...faults.filter((one) => one !== fault && one.isDown && belongsTo(one, host))];
   const held = attempts.filter(
     ({ host: holder, leased_at, ended_at }) =>
       holder === host && leased_at !== null && leased_at < fault.from && (ended_at ?? Infinity) > fault.from,
@@ -142,7 +153,7 @@ function heldUntil(fault: Fault, attempts: readonly AttemptTimes[], outages: rea
       outages.filter(({ from }) => from < (ended_at ?? Infinity)),
     ),
   );
-  return held.length === 0 ? null : Math.max(...seconds.map((value) => value ?? 0));
+  return latest(seconds);
 }
 
 /** When something that all work needs had no sound copy: the common part of the faults of all that stand in for one another. */
