@@ -166,7 +166,12 @@ async function main() {
     { env: { ...process.env, MYSQL_PWD: mariadb.password }, encoding: 'utf8' },
   );
   if (made.status !== 0) throw new Error(`The database could not be made: ${made.stderr}`);
-  const settings = { JOBMON__DB__URL: database, JOBMON__NATS__URL: nats.url, JOBMON__HTTP__TOKEN: tokenIn(folder) };
+  const settings = {
+    JOBMON__DB__URL: database,
+    JOBMON__NATS__URL: nats.url,
+    JOBMON__HTTP__TOKEN: tokenIn(folder),
+    JOBMON__SERVICE__DRAIN_SECONDS: '0',
+  };
   const env = { ...process.env, ...settings };
   const migrated = spawnSync(process.execPath, [mainOf('admin'), 'db', 'migrate'], {
     env,

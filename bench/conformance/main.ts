@@ -1,8 +1,8 @@
 /**
- * `npm run conformance -- [--kinds sqlite,mariadb] [--apart] [--only TEXT]`: what the published Python clients do against a house, longer than a run of
+ * `npm run conformance -- [--kinds sqlite,mariadb] [--apart] [--only TEXT] [--tasks 1001]`: what the published Python clients do against a house, longer than a run of
  * the tests has time for: every story, 1,000 tasks on multiprocess, and every sub-command of the old command line. Without --only its table
  * is bench/results/python-clients.md and its transcript docs/python-command-line.md. With --apart two of each service stand in the
- * place of the house, on MariaDB, and what is printed is all.
+ * place of the house, on MariaDB, and what is printed is all. `--only '1001 tasks'` is the many tasks alone, `--tasks 101` makes them fewer.
  */
 import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
@@ -19,6 +19,8 @@ import { reportOf, type Played } from './report';
 
 /** Stories at one time. */
 const AT_ONCE = 5;
+/** Of the story with many. */
+const TASKS = 1_001;
 const STATES: readonly State[] = ['finished', 'failed', 'running', 'resumed'];
 
 /** The old command line on workflows in four states, one after the other on an empty house, so that ids are the same each time. */
@@ -38,12 +40,20 @@ function commandLine(pages: string[]): Story {
   };
 }
 
+/** Two tiers of one size, and one task behind them. */
+function manyOf(text: string): number {
+  const count = Number(text);
+  if (Number.isInteger(count) && count >= 3 && count % 2 === 1) return count;
+  throw new Error(`--tasks must be an odd whole number from 3 on, not '${text}'`);
+}
+
 async function main(): Promise<void> {
   const { values } = parseArgs({
     options: {
       kinds: { type: 'string', default: 'sqlite,mariadb' },
       only: { type: 'string', default: '' },
       apart: { type: 'boolean', default: false },
+      tasks: { type: 'string', default: String(TASKS) },
     },
   });
   const python = pythonPrograms();
@@ -55,7 +65,7 @@ async function main(): Promise<void> {
     [commandLine(pages)],
     // The native ones need the agent of the house.
     [...storiesWith(61), ...(values.apart ? [] : NATIVE_STORIES)],
-    [finishes('multiprocess', 1_001)],
+    [finishes('multiprocess', manyOf(values.tasks))],
   ];
   const played: Played[] = [];
   const kinds = values.apart ? ['mariadb'] : values.kinds.split(',');
@@ -83,7 +93,8 @@ async function main(): Promise<void> {
 
   const version = spawnSync(path.join(python.folder, 'python'), ['--version'], { encoding: 'utf8' }).stdout.trim();
   const report = reportOf(played, `${version}, ${availableParallelism()} cores`);
-  if (values.only === '' && !values.apart) writeFileSync(path.join(ROOT, 'bench', 'results', 'python-clients.md'), report);
+  if (values.only === '' && !values.apart && Number(values.tasks) === TASKS)
+    writeFileSync(path.join(ROOT, 'bench', 'results', 'python-clients.md'), report);
   else console.log(report);
   const [transcript] = pages;
   if (transcript === undefined || values.apart) return;

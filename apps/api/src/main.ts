@@ -19,6 +19,7 @@ void startService({
     tokenOf(config);
   },
   needs: ({ config, log }) => ({ database: databaseNeed(config, log) }),
+  isCalledByAddress: true,
   begin: async ({ config, log, instance, messenger, database, health }): Promise<Work> => {
     const app = await createApp({ config, log, messenger, database, health, token: tokenOf(config) }, []);
     const url = await listen(app, config);

@@ -157,6 +157,11 @@ const Settings = z.object({
     host: z.string().min(1, 'must name a host').default('127.0.0.1'),
     /** Port of health and metrics; 0 takes any free one and tells it in the log. */
     port: whole(0, 65_535).default(0),
+    /**
+     * For so long an api that was told to stop serves on, not ready already: whoever sends requests to it, a cluster's service, takes a moment
+     * to learn that it goes.
+     */
+    drain_seconds: decimal(0, 10).default(5),
     /** Names this process in logs and rows, other than all others. Default: host name and process id. */
     instance_id: z
       .string('must be a text')

@@ -194,6 +194,7 @@ export class Services {
       JOBMON__HTTP__TOKEN: token,
       JOBMON__HTTP__PORT: '0',
       JOBMON__SERVICE__INSTANCE_ID: instance,
+      JOBMON__SERVICE__DRAIN_SECONDS: '0',
       ...this.place.env,
       ...env,
     };

@@ -4,11 +4,13 @@
  *
  * Modes: **waiting** from the start on: alive, not ready, and `/health/ready` says which need is missing; **serving** once every
  * need is there and the work has begun: a need that goes away is told in the log and by `/health/ready`, and whatever asks for
- * it answers UNAVAILABLE until it is back; **stopping** from the first signal on: not ready at once, nothing new is taken, what
- * was accepted is answered, then the bus is drained, the needs are closed, and the process ends with exit code 0. Where waiting can't
+ * it answers UNAVAILABLE until it is back; **stopping** from the first signal on: not ready at once; a service that others call by
+ * an address serves on for `service.drain_seconds`; then nothing new is taken, what
+ * was accepted is answered, the bus is drained, the needs are closed, and the process ends with exit code 0. Where waiting can't
  * help, the process ends with exit code 1 after one sentence of cause and cure in its log.
  */
 import { randomBytes } from 'node:crypto';
+import { setTimeout as pause } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { JobmonError } from '@jobmon/contracts';
 import {
@@ -22,10 +24,10 @@ import {
   type Config,
   type Logger,
   type Need,
+  type LogShipper,
 } from '@jobmon/runtime';
 import { Module, type DynamicModule } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
-import type { LogShipper } from '../log-shipper';
 import type { Messenger } from '../messenger';
 import { busNeed } from './bus';
 import { openFront, type Front } from './front';
@@ -69,6 +71,8 @@ export interface ServiceDefinition<Opened extends object> {
    * work ends after that. Else the work ends first, with the bus at its disposal.
    */
   readonly isDrainedFirst?: boolean;
+  /** True for a service that is called by an address: it serves on while those that call it learn that it is not ready. */
+  readonly isCalledByAddress?: boolean;
   readonly begin: (context: ServiceContext & Opened) => Promise<Work>;
 }
 
@@ -163,6 +167,7 @@ async function run<Opened extends object>(
       clearInterval(looks);
       // What is being opened at this moment is opened or given up first; then all of it is closed.
       await beginning.catch(() => undefined);
+      if (definition.isCalledByAddress === true && isServing) await pause(config.service.drain_seconds * 1_000);
       await end(begun, definition.isDrainedFirst === true, log);
     },
     { log, bound_ms: STOP_MS_MAX },

@@ -1,0 +1,66 @@
+/** An api that is told to stop while clients go on to open connections, as they do behind an address that has not heard of it yet. */
+import http from 'node:http';
+import { setTimeout as pause } from 'node:timers/promises';
+import { buildHouse, describeApart, NatsProcess, Services, UserFolder, type TestDatabase } from '@jobmon/testkit';
+
+const DRAIN_SECONDS = 2;
+const STOP_MS_MAX = 20_000;
+
+describeApart('an api that is told to stop', (mariadb) => {
+  let user: UserFolder;
+  let nats: NatsProcess;
+  let database: TestDatabase;
+  let services: Services;
+
+  beforeAll(async () => {
+    buildHouse();
+    user = new UserFolder();
+    [nats, database] = await Promise.all([NatsProcess.start(), mariadb.open()]);
+    const place = { folder: user.folder('services'), database_url: database.url, nats_url: nats.url, token: 'a'.repeat(32) };
+    services = new Services({ ...place, env: { JOBMON__SERVICE__DRAIN_SECONDS: String(DRAIN_SECONDS) } });
+    await services.start({ api: 1 });
+  }, 120_000);
+  afterAll(async () => {
+    await services?.stop('SIGKILL');
+    await database?.drop();
+    await nats?.remove();
+    await user?.remove();
+  }, 120_000);
+
+  /** The status of an answer over a connection of its own; 0 when there was none. */
+  const ask = (url: string): Promise<number> =>
+    new Promise((resolve) => {
+      http
+        .get(url, { agent: false }, (answer) => {
+          answer.resume();
+          answer.on('end', () => resolve(answer.statusCode!));
+          answer.on('error', () => resolve(0));
+        })
+        .on('error', () => resolve(0));
+    });
+
+  it('is not ready at once, answers new connections for the time that is set, and then ends', async () => {
+    const [api] = services.alive('api');
+    const workflows = `${api!.url}/api/v4/workflows`;
+    expect(await ask(workflows)).toBe(200);
+    const told = performance.now();
+    const ended = api!.end('SIGTERM');
+    await api!.said(/^stopping$/);
+    expect((await api!.readiness())?.details).toMatchObject({ service: { status: 'down', cause: 'it is stopping' } });
+    const statuses = new Set<number>();
+    let served_ms = 0;
+    for (;;) {
+      const status = await ask(workflows);
+      // What is asked when the time is over may find nobody, or somebody who closes.
+      if (performance.now() - told >= DRAIN_SECONDS * 1_000) break;
+      served_ms = performance.now() - told;
+      statuses.add(status);
+      await pause(20);
+    }
+    expect([...statuses]).toEqual([200]);
+    expect(served_ms).toBeGreaterThan(DRAIN_SECONDS * 500);
+    expect(await ended).toBe(0);
+    expect(performance.now() - told).toBeLessThan(STOP_MS_MAX);
+    expect(await ask(workflows)).toBe(0);
+  }, 120_000);
+});
