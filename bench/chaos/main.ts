@@ -235,7 +235,7 @@ async function main(): Promise<number> {
       return 0;
     }
     const isClean = story.violations.length === 0;
-    if (!isClean) console.log(`what is left of the run: ${story.folder}`);
+    if (!isClean || story.deaths.length > 0) console.log(`what is left of the run: ${story.folder}`);
     console.log(told(story, tasks));
     return isClean ? 0 : 1;
   }

@@ -2,6 +2,7 @@
  * A workflow that the published Python client drives, beside those of the server: its swarm walks the graph, its distributor and workers
  * run the commands. A client that ends before its workflow is done is started again, as its operator would.
  */
+import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { PythonSite, ROOT, type UserFolder } from '@jobmon/testkit';
@@ -66,6 +67,7 @@ export class PythonRun {
         this.hasEnded = true;
         return;
       }
+      writeFileSync(path.join(this.site.folder, `client-${this.deaths.length + 1}.log`), `${end.stdout}\n${end.stderr}`);
       const why = [said, end.stderr.trim().split('\n').at(-1)].join(' ').slice(0, 300);
       const death: ClientDeath = { from: uptime(), to: Infinity, why: `exit ${end.code}: ${why}` };
       this.deaths.push(death);

@@ -40,7 +40,7 @@ export interface Story extends Judged {
   readonly seconds: number;
   /** Of the Python client, in words. */
   readonly deaths: readonly string[];
-  /** What is left of it, logs above all, when something was violated; else it is removed. */
+  /** What is left of it, logs above all, when something was violated or the Python client had to be started again; else it is removed. */
   readonly folder: string;
 }
 
@@ -269,8 +269,8 @@ export async function playServices({ tasks, python_tasks, minutes, grace_seconds
       clientAway: python?.deaths ?? [],
       bound_seconds: (of) => (of === 'python' ? CLIENT_DEADLINE_SECONDS : LEASE_SECONDS) + grace_seconds,
     });
-    isClean = judged.violations.length === 0;
     const deaths = (python?.deaths ?? []).map(({ from, why }) => `${(from - began).toFixed(0)} s: ${why}`);
+    isClean = judged.violations.length === 0 && deaths.length === 0;
     return { ...judged, deaths, seconds: uptime() - began, folder: user.path };
   } finally {
     balancer.stop();
