@@ -15,7 +15,8 @@ import {
 import { instancesByStatus, type Database, type Procedure, type SqlValue } from '@jobmon/entities';
 import { HELD_STATUSES, LIVE_SERVER_RUN, MIB_PER_GIB, objectIn } from './agent';
 import { REASON_CHARACTERS_MAX } from './bad-host';
-import type { Room } from './context';
+import type { Call, Room } from './context';
+import { recordPerson } from './person';
 
 /** Agents in one list. */
 const LISTED_MAX = 1_000;
@@ -167,19 +168,19 @@ function stateOf(row: AgentRow): AgentView['state'] {
 }
 
 /** @throws JobmonError NOT_FOUND, or CONFLICT when the agent has ended. */
-export function drain(room: Room, request: RequestOf<typeof drainAgent>): Promise<ReplyOf<typeof drainAgent>> {
+export function drain(room: Room, request: RequestOf<typeof drainAgent>, call: Call): Promise<ReplyOf<typeof drainAgent>> {
   const { user, reason } = request;
   const said = `by ${user}${reason === '' ? '' : `: ${reason}`}`.slice(0, REASON_CHARACTERS_MAX);
-  return order(room, request.agent_id, 'agent.drain', {
+  return order(room, call, request.agent_id, 'agent.drain', {
     sql: `drain_reason = CASE WHEN drain_date IS NULL THEN ? ELSE drain_reason END, drain_date = COALESCE(drain_date, ${room.database.dialect.now})`,
     params: [said],
   });
 }
 
 /** @throws JobmonError NOT_FOUND, or CONFLICT when the agent has ended. */
-export function restore(room: Room, request: RequestOf<typeof restoreAgent>): Promise<ReplyOf<typeof restoreAgent>> {
+export function restore(room: Room, request: RequestOf<typeof restoreAgent>, call: Call): Promise<ReplyOf<typeof restoreAgent>> {
   room.log.info({ agent_id: request.agent_id, user: request.user, reason: request.reason }, 'an agent is restored');
-  return order(room, request.agent_id, 'agent.restore', {
+  return order(room, call, request.agent_id, 'agent.restore', {
     sql: 'drain_date = NULL, drain_reason = NULL, set_aside_date = NULL, set_aside_reason = NULL',
     params: [],
   });
@@ -187,6 +188,7 @@ export function restore(room: Room, request: RequestOf<typeof restoreAgent>): Pr
 
 async function order(
   { database, messenger }: Room,
+  call: Call,
   agent_id: number,
   label: string,
   set: { readonly sql: string; readonly params: readonly SqlValue[] },
@@ -196,6 +198,7 @@ async function order(
       sql: `UPDATE agent SET ${set.sql} WHERE id = ? AND ended_date IS NULL`,
       params: [...set.params, agent_id],
     };
+    if (affected === 1) yield* recordPerson(database.dialect, call, label, agent_id);
     return affected === 1;
   });
   const [row] = await readAgents(database, 'id = ?', [agent_id]);

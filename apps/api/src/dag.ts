@@ -3,9 +3,10 @@
  * all workflows of the same shape; once it was proven it is never written again.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { JobmonError, type registerEdges, type ReplyOf, type RequestOf } from '@jobmon/contracts';
+import { JobmonError, registerEdges, type ReplyOf, type RequestOf } from '@jobmon/contracts';
 import type { Database, Dialect, Procedure, Statement } from '@jobmon/entities';
-import type { Room } from './context';
+import type { Call, Room } from './context';
+import { recordPerson } from './person';
 import { refuse } from './task-check';
 import { lockWorkflow, readWorkflow, type WorkflowRow } from './workflow';
 
@@ -23,7 +24,11 @@ const PAGE_ROWS = 5_000;
 const NAMED_MAX = 10;
 
 /** @throws JobmonError NOT_FOUND, or MALFORMED naming nodes that are of no task of the workflow or whose lists disagree. */
-export async function storeEdges({ database }: Room, { workflow_id, nodes }: Request): Promise<ReplyOf<typeof registerEdges>> {
+export async function storeEdges(
+  { database }: Room,
+  { workflow_id, nodes }: Request,
+  call: Call,
+): Promise<ReplyOf<typeof registerEdges>> {
   const workflow = await readWorkflow(database, workflow_id);
   if (workflow.dag_created_date !== null) return { stored: 0 };
   checkLists(nodes);
@@ -37,6 +42,7 @@ export async function storeEdges({ database }: Room, { workflow_id, nodes }: Req
     await database.write({ label: 'dag.register_edges' }, function* (): Procedure<void> {
       if (!(yield* lockOpenDag(dialect, workflow.dag_id))) return;
       yield insertEdges(dialect, 'INSERT', workflow.dag_id, piece, `WHERE 1 = 1 ${upsert}`);
+      yield* recordPerson(dialect, call, registerEdges.name, workflow_id);
     });
   }
   return { stored: nodes.length };

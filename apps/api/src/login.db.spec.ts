@@ -335,12 +335,14 @@ describeOnDatabases('login', (database) => {
       });
     });
 
-    it('submits in the name of who asks', async () => {
+    it('submits as the owner, and records who asked, whatever the request says', async () => {
       const admin = await tokenOf(database(), { user: 'root', role: 'admin' });
       const body = { user: 'mallory', working_directory: '/' };
       const submitted = await callAs(served, admin, 'POST', `/api/v4/workflows/${bound.workflow_id}/submit`, body);
       const { workflow_run_id } = submitted.json as { workflow_run_id: number };
-      expect(await database().read('SELECT user FROM workflow_run WHERE id = ?', [workflow_run_id])).toEqual([{ user: 'root' }]);
+      expect(await database().read('SELECT user FROM workflow_run WHERE id = ?', [workflow_run_id])).toEqual([{ user: 'house' }]);
+      const events = await database().read('SELECT user, verb FROM workflow_event WHERE workflow_id = ?', [bound.workflow_id]);
+      expect(events).toEqual([{ user: 'root', verb: 'submit' }]);
     });
 
     it('gives an agent to who registers it, and lets nobody else speak for it', async () => {

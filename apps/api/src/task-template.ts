@@ -1,10 +1,11 @@
 /** Task templates and their versions: found, or made with the names of their arguments. */
 import { createHash } from 'node:crypto';
-import { JobmonError, type registerTaskTemplate, type ReplyOf, type RequestOf } from '@jobmon/contracts';
+import { JobmonError, registerTaskTemplate, type ReplyOf, type RequestOf } from '@jobmon/contracts';
 import type { Dialect, Procedure } from '@jobmon/entities';
-import type { Room } from './context';
+import type { Call, Room } from './context';
 import { idsOfNames } from './named-row';
 import { checkText } from './column-limit';
+import { recordPerson } from './person';
 
 type Request = RequestOf<typeof registerTaskTemplate>;
 type Reply = ReplyOf<typeof registerTaskTemplate>;
@@ -17,7 +18,7 @@ export const ArgType = { NODE: 1, TASK: 2, OP: 3 } as const;
  *
  * @throws JobmonError NOT_FOUND for an unknown tool version, MALFORMED for an argument that is named twice.
  */
-export async function findOrMakeTaskTemplate({ database }: Room, request: Request): Promise<Reply> {
+export async function findOrMakeTaskTemplate({ database }: Room, request: Request, call: Call): Promise<Reply> {
   const { dialect } = database;
   const command = request.command_template.trim();
   checkText('command_template', command);
@@ -36,7 +37,14 @@ export async function findOrMakeTaskTemplate({ database }: Room, request: Reques
     if (versions.length === 0) throw new JobmonError('NOT_FOUND', `there is no tool version ${request.tool_version_id}`);
     const task_template_id = yield* templateId(dialect, request);
     const ids = yield* idsOfNames(dialect, 'arg', names);
+    const newest = yield {
+      sql: 'SELECT MAX(id) AS id FROM task_template_version WHERE task_template_id = ?',
+      params: [task_template_id],
+    };
     const task_template_version_id = yield* versionId(dialect, task_template_id, command, request.arg_mapping_hash);
+    if (task_template_version_id > Number((newest.rows[0] as { id: number | null }).id ?? 0)) {
+      yield* recordPerson(dialect, call, registerTaskTemplate.name, task_template_version_id);
+    }
     yield* mapArgs(
       dialect,
       task_template_version_id,

@@ -5,18 +5,13 @@
  *
  * Statements for 1,000 new tasks with arguments and no attributes: see `task.db.spec.ts`, which holds the numbers.
  */
-import {
-  DEFAULT_RESOURCE_SCALES,
-  type registerTasks,
-  type ReplyOf,
-  type RequestOf,
-  type TaskToRegister,
-} from '@jobmon/contracts';
+import { DEFAULT_RESOURCE_SCALES, registerTasks, type ReplyOf, type RequestOf, type TaskToRegister } from '@jobmon/contracts';
 import { identityOf, updateRows, type Dialect, type Procedure } from '@jobmon/entities';
 import { queuesOf } from './cluster';
-import type { Room } from './context';
+import type { Call, Room } from './context';
 import { idsOfNames } from './named-row';
 import { insertArgs, insertNodes } from './node';
+import { recordPerson } from './person';
 import { piecesOf } from './pieces';
 import { checkTasks, readTemplates, refuse, type Template, type Templates } from './task-check';
 import { arrayIds, resourcesIds } from './task-group';
@@ -45,7 +40,7 @@ interface Shared {
 }
 
 /** @throws JobmonError NOT_FOUND, MALFORMED or CONFLICT, naming the rule and up to ten tasks. */
-export async function bindTasks(room: Room, { workflow_id, resources, limits, tasks }: Request): Promise<Reply> {
+export async function bindTasks(room: Room, { workflow_id, resources, limits, tasks }: Request, call: Call): Promise<Reply> {
   const { database } = room;
   const { dialect } = database;
   const workflow = await readWorkflow(database, workflow_id);
@@ -64,6 +59,7 @@ export async function bindTasks(room: Room, { workflow_id, resources, limits, ta
     check(await database.read<StandingRow>(sql, params), piece, isSubmitted);
   }
   const shared: Shared = await database.write({ label: 'task.register: what they share' }, function* (): Procedure<Shared> {
+    yield* recordPerson(dialect, call, registerTasks.name, workflow_id);
     return {
       templates,
       arrays: yield* arrayIds(dialect, workflow_id, templates, new Map(limits)),

@@ -1,19 +1,20 @@
 /** Tools and their versions: found or made. */
 import {
-  type addVersionOfTool,
+  addVersionOfTool,
   JobmonError,
   type listVersionsOfTool,
-  type registerTool,
+  registerTool,
   type ReplyOf,
   type RequestOf,
 } from '@jobmon/contracts';
 import type { Dialect, Procedure } from '@jobmon/entities';
-import type { Room } from './context';
+import type { Call, Room } from './context';
+import { recordPerson } from './person';
 
 type Reply = ReplyOf<typeof registerTool>;
 
 /** Finds or makes a tool and its newest version. Two callers at one time are given the same version. */
-export async function findOrMakeTool({ database }: Room, { name }: RequestOf<typeof registerTool>): Promise<Reply> {
+export async function findOrMakeTool({ database }: Room, { name }: RequestOf<typeof registerTool>, call: Call): Promise<Reply> {
   const { dialect } = database;
   return database.write({ label: 'tool.register' }, function* (): Procedure<Reply> {
     let tool_id = yield* findTool(dialect, name);
@@ -28,6 +29,7 @@ export async function findOrMakeTool({ database }: Room, { name }: RequestOf<typ
     const newest = (rows[0] as { id: number | null }).id;
     if (newest !== null) return { tool_id, tool_version_id: newest };
     const { insert_id } = yield { sql: 'INSERT INTO tool_version (tool_id) VALUES (?)', params: [tool_id] };
+    yield* recordPerson(dialect, call, registerTool.name, tool_id);
     return { tool_id, tool_version_id: insert_id };
   });
 }
@@ -36,12 +38,14 @@ export async function findOrMakeTool({ database }: Room, { name }: RequestOf<typ
 export async function addVersion(
   { database }: Room,
   { tool_id }: RequestOf<typeof addVersionOfTool>,
+  call: Call,
 ): Promise<ReplyOf<typeof addVersionOfTool>> {
   const { dialect } = database;
   return database.write({ label: 'tool.add_version' }, function* (): Procedure<ReplyOf<typeof addVersionOfTool>> {
     const { rows } = yield { sql: `SELECT id FROM tool WHERE id = ?${dialect.forUpdate}`, params: [tool_id] };
     if (rows.length === 0) throw new JobmonError('NOT_FOUND', `there is no tool ${tool_id}`);
     const { insert_id } = yield { sql: 'INSERT INTO tool_version (tool_id) VALUES (?)', params: [tool_id] };
+    yield* recordPerson(dialect, call, addVersionOfTool.name, insert_id);
     return { tool_version_id: insert_id };
   });
 }

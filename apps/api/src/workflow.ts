@@ -2,7 +2,7 @@
 import {
   JobmonError,
   LIMIT_NONE,
-  type registerWorkflow,
+  registerWorkflow,
   type ReplyOf,
   type RequestOf,
   workflowMachine,
@@ -13,7 +13,8 @@ import { checkText } from './column-limit';
 import type { Call, Room } from './context';
 import { idsOfNames } from './named-row';
 import { OWNER, refuseOthers } from './ownership';
-import type { Principal } from './principal';
+import { recordPerson } from './person';
+import { LoginRefusal, type Principal } from './principal';
 
 type Request = RequestOf<typeof registerWorkflow>;
 type Reply = ReplyOf<typeof registerWorkflow>;
@@ -72,7 +73,9 @@ export function* lockWorkflow(
  * @throws JobmonError NOT_FOUND for an unknown tool version; FORBIDDEN when it is somebody else's; CONFLICT, naming the other workflow, when the same arguments
  *   of the same tool version are taken by a workflow with another graph or other tasks.
  */
-export async function findOrMakeWorkflow({ database }: Room, request: Request, { principal }: Call): Promise<Reply> {
+export async function findOrMakeWorkflow({ database }: Room, request: Request, call: Call): Promise<Reply> {
+  const { principal } = call;
+  const user = ownerFor(request, principal);
   const { dialect } = database;
   for (const field of ['workflow_args', 'description', 'name'] as const) checkText(field, request[field]);
   return database.write({ label: 'workflow.register' }, function* (): Procedure<Reply> {
@@ -81,10 +84,11 @@ export async function findOrMakeWorkflow({ database }: Room, request: Request, {
     const standing = yield* findTwin(request, dag.id);
     if (standing !== undefined && principal !== undefined) yield* requireOwn(standing.id, principal);
     if (standing !== undefined && request.must_be_new) yield* requireNoRun(standing);
-    const definition = { ...request, user: principal?.user };
+    const definition = { ...request, user };
     const workflow_id = standing === undefined ? yield* insertWorkflow(dialect, definition, dag.id) : standing.id;
     if (standing !== undefined) yield* describeAnew(request, workflow_id);
     yield* storeAttributes(dialect, workflow_id, request.attributes ?? {}, 'exact');
+    yield* recordPerson(dialect, call, registerWorkflow.name, workflow_id);
     return {
       workflow_id,
       dag_id: dag.id,
@@ -93,6 +97,18 @@ export async function findOrMakeWorkflow({ database }: Room, request: Request, {
       has_edges: dag.created_date !== null,
     };
   });
+}
+
+/** Whose a new workflow is. @throws JobmonError FORBIDDEN when it is to be another's and no admin asks. */
+function ownerFor({ for_user }: Request, principal: Principal | undefined): string | undefined {
+  if (principal === undefined || for_user === undefined || for_user === principal.user) return principal?.user;
+  if (principal.role === 'admin') return for_user;
+  const cure = `leave for_user away, or ask an admin`;
+  throw new LoginRefusal(
+    'role',
+    'FORBIDDEN',
+    `only an admin binds workflows for others: ${principal.user} can't bind one for ${for_user}; ${cure}`,
+  );
 }
 
 /** Whoever holds the tool version's lock looks for other workflows with the same arguments and inserts one in one step. */

@@ -26,7 +26,7 @@ import { liveRunOf, requireNoCommand, type LockedWorkflow } from './reset';
 import { wellFormed } from './text';
 import { guarded } from './guard';
 import { ascending } from './transition';
-import { newestEventOf } from './workflow-event';
+import { insertEvent, newestEventOf } from './workflow-event';
 import { isLeaseLost, leasesHeld } from './workflow-run-lease';
 
 /** What submit and move answer, and whether the status is new, which is then told to whoever listens. */
@@ -79,7 +79,10 @@ interface RunRow {
  */
 export function* submit(dialect: Dialect, request: RequestOf<typeof submitWorkflowRun>): Procedure<RunStanding> {
   const id = request.workflow_id;
-  const [workflow] = (yield lockRows(dialect, 'workflow', 'id, status', [id])).rows as { status: WorkflowStatus }[];
+  const [workflow] = (yield lockRows(dialect, 'workflow', 'id, status, user', [id])).rows as {
+    status: WorkflowStatus;
+    user: string | null;
+  }[];
   if (workflow === undefined) throw new JobmonError('NOT_FOUND', `there is no workflow ${id}`);
   const live = yield* liveRunOf(id);
   if (live !== undefined) {
@@ -99,9 +102,22 @@ export function* submit(dialect: Dialect, request: RequestOf<typeof submitWorkfl
   const left = yield { sql: `SELECT COUNT(*) AS n FROM ${unended.sql}`, params: unended.params };
   const attempts = Number((left.rows as { n: number }[])[0]?.n ?? 0);
   if (attempts > 0) throw new JobmonError('CONFLICT', `${attempts} attempts of an earlier run of workflow ${id} have not ended`);
-  const { user, client_version, working_directory } = request;
+  const { client_version, working_directory } = request;
+  const user = workflow.user ?? request.user;
   const run = { status: 'B', driver: Driver.SERVER, user, version: client_version, working_directory } as const;
-  return yield* insertRun(dialect, id, { ...run, seconds: WORKFLOW_RUN_DEADLINE_SECONDS }, workflow.status, follows);
+  const standing = yield* insertRun(dialect, id, { ...run, seconds: WORKFLOW_RUN_DEADLINE_SECONDS }, workflow.status, follows);
+  if (user !== request.user) {
+    // The run says whose it is, and this who wanted it.
+    const act = {
+      workflow_id: id,
+      workflow_run_id: standing.reply.workflow_run_id,
+      user: request.user,
+      verb: 'submit',
+      reason: '',
+    };
+    yield insertEvent(dialect, act);
+  }
+  return standing;
 }
 
 /** A run to insert in the status that it is linked at. */

@@ -40,6 +40,8 @@ export interface BindOptions {
   /** Told after each piece how many tasks and edges of the whole are written. */
   onBound?: (bound: { tasks: number; of: number }) => void;
   signal?: AbortSignal;
+  /** With login on, for an admin: whose it is when it is new; yours when absent. That user's agents run it. */
+  forUser?: string;
 }
 
 /** Time for one piece: it may be large, and the server may be busy with others. */
@@ -91,6 +93,7 @@ export async function bindWorkflow(
     workflow_args_hash: workflowArgsHash(workflow.workflowArgs),
     max_concurrently_running: workflow.maxConcurrentlyRunning,
     attributes: workflow.workflowAttributes,
+    ...(options.forUser === undefined ? {} : { for_user: options.forUser }),
   };
   const register = async (identity: Identity) => {
     const hashes = hashesOf(tasks, templates, identity);

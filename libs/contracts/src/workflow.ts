@@ -1,5 +1,6 @@
 /** A workflow: a graph of tasks with its limits. States, table, and the operations that create and submit one. */
 import { z } from 'zod';
+import { UserName } from './api-token';
 import { HashDigits, Id, Limit } from './id';
 import { machine } from './machine';
 import { operation } from './operation';
@@ -77,6 +78,8 @@ export const registerWorkflow = operation({
     attributes: z.record(z.string().min(1).max(255), z.string().max(255)).optional(),
     /** Refuses a workflow that has had a run: CONFLICT, with `rule: 'workflow_exists'`, its id and status; nothing is written. */
     must_be_new: z.boolean().default(false),
+    /** Whose it is when it is new, with login on: the caller's when absent, another's for an admin alone. */
+    for_user: UserName.optional(),
   }),
   reply: z.object({
     workflow_id: z.number().int(),

@@ -3,6 +3,7 @@ import { ApiToken } from './api-token';
 import { ArrayRow } from './array';
 import { Agent, Cluster, ClusterType, Queue } from './cluster';
 import { Dag, Edge, Node, NodeArg } from './dag';
+import { PersonEvent } from './person-event';
 import { SchemaRule, ServiceInstance } from './service-instance';
 import { TaskInstanceStatusRow, TaskResourcesType, TaskStatusRow, WorkflowRunStatusRow, WorkflowStatusRow } from './lookup';
 import { Task, TaskArg, TaskAttribute, TaskAttributeType, TaskResources, TaskStatusCount } from './task';
@@ -62,6 +63,7 @@ export const OWN_ENTITIES = [
   LogRecordRow,
   LogArrivalRow,
   ApiToken,
+  PersonEvent,
   ServiceInstance,
   SchemaRule,
 ] as const;

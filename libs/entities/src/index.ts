@@ -13,6 +13,7 @@ export * from './log-record';
 export * from './lookup';
 export * from './measured';
 export * from './need';
+export * from './person-event';
 export * from './python-literal';
 export * from './schema-status';
 export * from './service-instance';

@@ -12,6 +12,7 @@ import { LogRecord1763900000008 } from './migrations/0008-log-record';
 import { ApiToken1763900000009 } from './migrations/0009-api-token';
 import { ServiceInstance1763900000010 } from './migrations/0010-service-instance';
 import { LogArrival1763900000011 } from './migrations/0011-log-arrival';
+import { PersonEvent1763900000012 } from './migrations/0012-person-event';
 
 /** The migration chain, oldest first. The schema's version is the number of its entries that have run. */
 export const MIGRATIONS = [
@@ -26,6 +27,7 @@ export const MIGRATIONS = [
   ApiToken1763900000009,
   ServiceInstance1763900000010,
   LogArrival1763900000011,
+  PersonEvent1763900000012,
 ] as const;
 
 const MIGRATION_NAMES: readonly string[] = MIGRATIONS.map((migration) => new migration().name);
