@@ -8,7 +8,7 @@ import { playCommands } from './commands';
 import { playLarge } from './large';
 
 /** A workflow of fewer has ended before the last blow. */
-const TASKS_MIN = 500;
+const TASKS_MIN = 2_500;
 
 function count(text: string, flag: string): number {
   const value = Number(text);
