@@ -66,6 +66,9 @@ export class System {
     });
     const pool = createPool({ uri: mariadb.url.replace(/^mariadb:/, 'mysql:'), connectionLimit: 2 });
     const system = new System(user, services, mariadb, nats, pool);
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
+      process.once(signal, () => void system.remove().finally(() => process.exit(1)));
+    }
     try {
       await services.migrate();
       await services.start(Object.fromEntries(SERVICES.map((name) => [name, EACH])));

@@ -64,6 +64,28 @@ describeOnDatabases('schedulers that share runs', (database) => {
     }
   });
 
+  it('share twenty runs anew as others come, at a cost by looks and not by leases', async () => {
+    const workflows: InsertedWorkflow[] = [];
+    for (let made = 0; made < 20; made += 1) workflows.push(await insert({ tasks: 1 }));
+    const first = await open();
+    await seconds(1, first);
+    expect(await held(first)).toEqual([20]);
+    const second = await open();
+    await seconds(14, second, first);
+    expect(await held(first, second)).toEqual([10, 10]);
+    const third = await open();
+    await seconds(14, third, first, second);
+    const shares = await held(first, second, third);
+    expect([Math.max(...shares), shares.reduce((sum, share) => sum + share)]).toEqual([7, 20]);
+    // Each was queued once, whoever held it.
+    for (const workflow of workflows) expect(await attemptsOf(workflow)).toBe(1);
+    const { statements } = database().counts;
+    await seconds(30, first, second, third);
+    // A look a second of each, the shares every 5 s, a look at each run every 5 s, and a beat.
+    expect(database().counts.statements - statements).toBeLessThanOrEqual(3 * (30 + 6 + 12) + 20 * 6);
+    expect(await held(first, second, third)).toEqual(shares);
+  });
+
   it('keep what they hold as long as the shares are even', async () => {
     const [first, second] = [await open(), await open()];
     await insert({ tasks: 1 });

@@ -1,10 +1,10 @@
 /**
  * Leases that are kept by a worker thread (`renewal-worker.ts`): the main thread only tells it that it gets through. A thread that ended
- * by a defect is started anew; meanwhile the leases last.
+ * by a defect is started anew; meanwhile the leases last. What the thread counts is added to what this one does.
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
-import type { Config, Logger } from '@jobmon/runtime';
+import { countsOfThread, type Config, type Logger } from '@jobmon/runtime';
 import type { Renewal, RenewalTerms } from './renewal';
 
 /** What the thread is given at its start. */
@@ -52,6 +52,7 @@ export class RenewalThread implements Renewal {
 
   private begin(): Worker {
     const worker = new Worker(this.file, { workerData: this.data });
+    worker.on('message', countsOfThread());
     worker.on('error', (error) => this.log.error({ error }, 'the thread that keeps the leases has a defect'));
     this.ended = new Promise((resolve) =>
       worker.on('exit', () => {

@@ -1,12 +1,16 @@
 /**
  * The thread that keeps a scheduler's leases, with a bus of its own. Waits for the bus as long as it takes; what the main thread reports
- * meanwhile is kept in its port.
+ * meanwhile is kept in its port. What it counts it tells the main thread.
  */
 import { parentPort, workerData } from 'node:worker_threads';
 import { openNatsMessenger, type Messenger } from '@jobmon/messaging';
-import { createLogger, waitFor, type Need } from '@jobmon/runtime';
+import { createLogger, readCounters, waitFor, type Need } from '@jobmon/runtime';
 import { RenewalLoop } from './renewal';
 import type { RenewalThreadData, RenewalThreadMessage } from './renewal-thread';
+
+const COUNTS_MS = 2_000;
+
+const tellCounts = async (): Promise<void> => parentPort?.postMessage(await readCounters());
 
 async function keepLeases({ terms, nats, log: settings }: RenewalThreadData): Promise<void> {
   const log = createLogger({ service: 'scheduler', level: settings.level, destination: settings.file }).child({
@@ -16,6 +20,7 @@ async function keepLeases({ terms, nats, log: settings }: RenewalThreadData): Pr
   const stopping = new AbortController();
   const begun: { messenger?: Messenger; loop?: RenewalLoop } = {};
   let hasReported = false;
+  setInterval(() => void tellCounts(), COUNTS_MS).unref();
   parentPort?.on('message', (message: RenewalThreadMessage) => {
     if (message === 'report') {
       hasReported = true;
@@ -26,6 +31,7 @@ async function keepLeases({ terms, nats, log: settings }: RenewalThreadData): Pr
     void (async () => {
       await begun.loop?.stop();
       await begun.messenger?.drain();
+      await tellCounts();
       parentPort?.close();
     })();
   });

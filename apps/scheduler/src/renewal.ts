@@ -9,7 +9,7 @@
  */
 import { renewScheduler } from '@jobmon/contracts';
 import { send, type Messenger } from '@jobmon/messaging';
-import type { Logger } from '@jobmon/runtime';
+import { metrics, type Logger } from '@jobmon/runtime';
 
 /** Silence of the loop after which nothing is renewed. */
 export const SILENCE_MS_MAX = 5_000;
@@ -71,7 +71,7 @@ export class RenewalLoop implements Renewal {
     this.isSilent = false;
     const timeout_ms = lease_seconds * 1_000;
     this.renewing ??= send(this.context.messenger, renewScheduler, { scheduler_instance, seconds }, { timeout_ms })
-      .then(() => undefined)
+      .then(() => metrics.leases.inc({ what: 'renewed' }))
       .catch((error: unknown) => this.context.log.warn({ error }, 'leases could not be renewed; that is tried again'))
       .finally(() => {
         this.renewing = null;

@@ -136,6 +136,9 @@ describeApart('schedulers that are killed and frozen', (mariadb) => {
     await frozen.ready();
     const alive = `SELECT COUNT(*) AS n FROM scheduler WHERE instance LIKE '${frozen.instance}/%' AND expires_date > UTC_TIMESTAMP()`;
     await until('the one that was frozen renews', async () => (await numberOf(alive)) === 1, RECOVERY_MS_MAX);
+    const renewals = (): Promise<number> => frozen.metric('jobmon_leases_total', { what: 'renewed' });
+    const renewed = await renewals();
+    await until('the renewals of its thread are counted', async () => (await renewals()) > renewed, RECOVERY_MS_MAX);
     // A clean stop gives all back at once.
     expect(await frozen.end('SIGTERM')).toBe(0);
     expect(await numberOf(`SELECT COUNT(*) AS n FROM scheduler WHERE instance LIKE '${frozen.instance}/%'`)).toBe(0);

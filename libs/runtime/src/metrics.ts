@@ -55,7 +55,7 @@ export const metrics = {
   reconnects: counter('jobmon_reconnects_total', 'connections that came back', ['to']),
   /** Workflow runs whose lease this process holds. */
   leases_held: gauge('jobmon_leases_held', 'workflow runs held by lease', []),
-  /** Leases taken, renewed, lost, released. */
+  /** Leases taken, lost, released; and how often all leases of this process together were renewed. */
   leases: counter('jobmon_leases_total', 'what became of leases', ['what']),
   /** The second copy of log records: `sent` to the sink's stream, `shed` for want of room, `stored` by this process, `refused` for their form. */
   log_records: counter('jobmon_log_records_total', 'log records on their way to the sink', ['outcome']),
@@ -75,4 +75,33 @@ export function measureProcess(): void {
 /** All metrics in the text format of Prometheus, with its content type. */
 export async function readMetrics(): Promise<{ readonly content_type: string; readonly text: string }> {
   return { content_type: registry.contentType, text: await registry.metrics() };
+}
+
+/** A counter with one set of labels, as a thread of this process tells it to another. */
+export interface Counted {
+  readonly name: string;
+  readonly labels: Readonly<Record<string, string | number>>;
+  /** Since the thread began. */
+  readonly value: number;
+}
+
+/** All that this thread has counted: each thread has a list of its own, and the main thread's is the one that is read. */
+export async function readCounters(): Promise<Counted[]> {
+  const all = await registry.getMetricsAsJSON();
+  return all
+    .filter(({ type }) => (type as unknown) === 'counter')
+    .flatMap(({ name, values }) => values.map(({ labels, value }) => ({ name, labels: labels as Counted['labels'], value })));
+}
+
+/** Answers what adds the counts of one other thread to this one's, each time it is told how they stand. */
+export function countsOfThread(): (counted: readonly Counted[]) => void {
+  const known = new Map<string, number>();
+  return (counted) => {
+    for (const { name, labels, value } of counted) {
+      const key = JSON.stringify([name, labels]);
+      const more = value - (known.get(key) ?? 0);
+      known.set(key, value);
+      if (more > 0) (registry.getSingleMetric(name) as Counter | undefined)?.inc(labels, more);
+    }
+  };
 }
