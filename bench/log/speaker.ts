@@ -3,8 +3,7 @@
  * its shipper, onto JetStream. It never lets its queue run full, since what is shed is not measured. Tells what it did as one line of JSON.
  */
 import { openLogStream } from '@jobmon/messaging/service';
-import { shipLogs } from '@jobmon/messaging';
-import { createLogger, loadConfig, LogQueue } from '@jobmon/runtime';
+import { createLogger, loadConfig, LogQueue, shipLogs } from '@jobmon/runtime';
 
 /** Lines said without a look at the queue, and those that may wait in it. */
 const BREATH = 500;

@@ -236,6 +236,12 @@ describe('agents beside a house', () => {
       expect((await viewOf(bad)).reason).toMatch(
         /^\d+ attempts in a row of \d+ tasks failed at their start, and other agents start such tasks; .*directory/,
       );
+      // Both say so, and both are heard: the house itself, and the agent, which sends its log over HTTP.
+      await until('the log tells of it', async () => {
+        const lines = (await jobmon('log', '--grep', 'aside', '-o', 'jsonl')).split('\n').filter((line) => line !== '');
+        const services = lines.map((line) => (JSON.parse(line) as { service: string }).service);
+        return services.includes('local') && services.includes('agent');
+      });
       go('hosts');
       await until('the workflow is done', () => statuses(run) === '20 D');
       expect(new Set(ran('hosts').map(({ host }) => host))).toEqual(new Set(['good']));

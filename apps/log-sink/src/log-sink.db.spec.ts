@@ -1,4 +1,5 @@
 import {
+  appendLogRecords,
   listLogRecords,
   logRecordId,
   type listArrivedLogRecords,
@@ -9,8 +10,8 @@ import {
   type SentLogRecord,
 } from '@jobmon/contracts';
 import { openDatabase, openLogRecords, type Database } from '@jobmon/entities';
-import { inProcessLogStream, inProcessMessenger, send, shipLogs, type LogStream, type Messenger } from '@jobmon/messaging';
-import { createLogger, LogQueue } from '@jobmon/runtime';
+import { inProcessLogStream, inProcessMessenger, send, type LogStream, type Messenger } from '@jobmon/messaging';
+import { createLogger, LogQueue, shipLogs } from '@jobmon/runtime';
 import { describeOnDatabases, insertWorkflow, until } from '@jobmon/testkit';
 import { createConnection } from 'mysql2/promise';
 import { pino } from 'pino';
@@ -186,6 +187,20 @@ describeOnDatabases('the log sink', (database) => {
     expect(await sink.deleteOld()).toBe(500);
     expect((await list()).records.map(({ record_id }) => record_id)).toEqual([young.record_id]);
     expect(await sink.deleteOld()).toBe(0);
+  });
+
+  it('asks agents to wait when enough of them are being stored', async () => {
+    const agent_id = await database().change(
+      `INSERT INTO agent (hostname, user, any_user, clusters, state_directory, process_id, version, registered_date, lease_until_date)
+       VALUES ('h', 'ada', 0, '[]', '/', 1, '', ${database().dialect.now}, ${database().dialect.now})`,
+    );
+    const outcomes = await messenger.request(
+      appendLogRecords,
+      Array.from({ length: 20 }, (_, n) => ({ agent_id, records: [record({ text: `of an agent ${n}`, service: 'api' })] })),
+    );
+    const codes = outcomes.map((outcome) => ('error' in outcome ? outcome.error.code : outcome.ok.stored));
+    expect(codes).toEqual([...Array<number>(16).fill(1), ...Array<string>(4).fill('UNAVAILABLE')]);
+    expect(await list({ service: 'agent' })).toMatchObject({ records: Array(16).fill({ detail: { agent_id } }) });
   });
 
   it('gets what a process logs, by its queue, without its waiting; what fails to be stored is stored later', async () => {

@@ -3,9 +3,17 @@
  * deletes those whose time is over. Any number of sinks share the work; each message is given to one of them.
  */
 import { setTimeout as pause } from 'node:timers/promises';
-import { JobmonError, listArrivedLogRecords, listLogRecords, logRecordIdAt, logRecordStored } from '@jobmon/contracts';
+import {
+  appendLogRecords,
+  JobmonError,
+  listArrivedLogRecords,
+  listLogRecords,
+  logRecordIdAt,
+  logRecordStored,
+  type RequestOf,
+} from '@jobmon/contracts';
 import type { Database } from '@jobmon/entities';
-import type { LogReader, LogStream, Messenger, Outcome } from '@jobmon/messaging';
+import { placedInTime, type LogReader, type LogStream, type Messenger, type Outcome } from '@jobmon/messaging';
 import type { Config, Logger } from '@jobmon/runtime';
 import { Module, type BeforeApplicationShutdown, type DynamicModule, type OnApplicationBootstrap } from '@nestjs/common';
 import { findArrived, findRecords } from './find';
@@ -22,6 +30,8 @@ export interface LogSinkContext {
   readonly stream: LogStream;
 }
 
+/** Calls of agents that are stored at one time; of another one the agent is asked to wait. */
+const APPENDS_MAX = 16;
 /** Between two looks for records whose time is over. */
 const KEEP_LOOK_MS = 60_000;
 /** After each piece that was deleted whoever stores has his turn. */
@@ -32,6 +42,8 @@ export class LogSink implements OnApplicationBootstrap, BeforeApplicationShutdow
   private reader: LogReader | undefined;
   private readonly closing = new AbortController();
   private deleting: Promise<void> = Promise.resolve();
+  /** Calls of agents that are being stored. */
+  private appending = 0;
 
   constructor(private readonly context: LogSinkContext) {}
 
@@ -45,7 +57,11 @@ export class LogSink implements OnApplicationBootstrap, BeforeApplicationShutdow
       listArrivedLogRecords,
       answering((request) => findArrived(this.context, request)),
     );
-    this.reader = stream.read((values) => this.store(values));
+    messenger.handle(
+      appendLogRecords,
+      answering((request) => this.append(request)),
+    );
+    this.reader = stream.read(async (values) => void (await this.store(values)));
     this.deleting = this.deleteForEver();
   }
 
@@ -56,11 +72,34 @@ export class LogSink implements OnApplicationBootstrap, BeforeApplicationShutdow
     await this.deleting;
   }
 
-  private async store(values: readonly unknown[]): Promise<void> {
+  private async store(values: readonly unknown[]): Promise<{ stored: number }> {
     const { records, database, messenger, log } = this.context;
     const { stored, refused } = await storeRecords(records, database, values);
     if (refused > 0) log.warn({ refused }, 'something on the stream of log records is none');
     if (stored > 0) messenger.publish(logRecordStored, {});
+    return { stored };
+  }
+
+  /** What an agent said; not when more than a few of them are at it already. */
+  private async append({ agent_id, records: said }: RequestOf<typeof appendLogRecords>): Promise<{ stored: number }> {
+    const { database } = this.context;
+    if (this.appending >= APPENDS_MAX) {
+      throw new JobmonError('UNAVAILABLE', 'the log sink has enough log records of agents to store: send them again later');
+    }
+    this.appending += 1;
+    try {
+      const known = await database.read('SELECT 1 AS known FROM agent WHERE id = ?', [agent_id]);
+      if (known.length === 0) throw new JobmonError('NOT_FOUND', `there is no agent ${agent_id}`);
+      const now_ms = Date.now();
+      return await this.store(
+        said.map((record) => {
+          const own = { ...record, service: 'agent', detail: { ...record.detail, agent_id } };
+          return placedInTime(own, now_ms);
+        }),
+      );
+    } finally {
+      this.appending -= 1;
+    }
   }
 
   private async deleteForEver(): Promise<void> {

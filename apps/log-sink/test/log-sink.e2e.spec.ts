@@ -1,18 +1,21 @@
 /** The log sink as a process, over a real JetStream and a real database: what reached the stream is stored, once, whoever dies. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import type { Connection } from '@jobmon/client';
-import { followLogRecords, listLogRecords } from '@jobmon/contracts';
+import { Connection } from '@jobmon/client';
+import { appendLogRecords, followLogRecords, listLogRecords, logRecordId } from '@jobmon/contracts';
 import { openDatabase, type Database } from '@jobmon/entities';
-import { shipLogs, type LogShipper, type LogStream } from '@jobmon/messaging';
+import type { LogStream } from '@jobmon/messaging';
 import { openLogStream } from '@jobmon/messaging/service';
-import { createLogger, loadConfig, LogQueue, type Logger } from '@jobmon/runtime';
-import { buildHouse, describeApart, NatsProcess, Services, until, type ServiceProcess } from '@jobmon/testkit';
+import { createLogger, loadConfig, LogQueue, shipLogs, type Logger, type LogShipper } from '@jobmon/runtime';
+import { buildHouse, describeApart, NatsProcess, ROOT, Services, until, type ServiceProcess } from '@jobmon/testkit';
 import { pino } from 'pino';
 
 jest.setTimeout(180_000);
 
+const TOKEN = 'a-token-for-the-log-sink';
 const SILENT = pino({ level: 'silent' });
 /** What a killed sink was given and had not stored is given to the next one after 10 s. */
 const AGAIN_MS_MAX = 60_000;
@@ -35,7 +38,7 @@ describeApart('the log sink as a process', (mariadb) => {
     buildHouse();
     folder = mkdtempSync(path.join(tmpdir(), 'jobmon-log-sink-'));
     [place, nats] = await Promise.all([mariadb.place(), NatsProcess.start()]);
-    services = new Services({ folder, database_url: place.url, nats_url: nats.url, token: 'a-token-for-the-log-sink' });
+    services = new Services({ folder, database_url: place.url, nats_url: nats.url, token: TOKEN });
     await services.migrate();
     database = await openDatabase({ url: place.url, log: SILENT });
     await services.start({ 'log-sink': 1, api: 1 });
@@ -183,6 +186,62 @@ describeApart('the log sink as a process', (mariadb) => {
       expect(await waiting.end()).toBe(0);
     } finally {
       await plain.remove();
+    }
+  });
+
+  test('an agent, which is on no bus, has its warnings stored under its number, whatever they claim to be', async () => {
+    const agent = spawn(
+      process.execPath,
+      [
+        path.join(ROOT, 'dist', 'apps', 'cli', 'main.js'),
+        'agent',
+        '--cluster',
+        'dummy',
+        '--cores',
+        '4000',
+        '--state',
+        path.join(folder, 'agent'),
+      ],
+      {
+        cwd: folder,
+        env: { PATH: process.env.PATH, HOME: folder, JOBMON__HTTP__SERVICE_URL: api.url, JOBMON__HTTP__TOKEN: TOKEN },
+        stdio: 'ignore',
+      },
+    );
+    const over = once(agent, 'exit');
+    try {
+      // Said before it has joined; sent when it has.
+      const warned = async () =>
+        (await api.send(listLogRecords, { service: 'agent', text: '--cores 4000 is more than' })).records;
+      await until('its warning is stored', async () => (await warned()).length > 0, AGAIN_MS_MAX);
+      const [record] = await warned();
+      expect(record).toMatchObject({ level: 'warn', instance: expect.stringContaining(`-${agent.pid}`) });
+      const agent_id = record!.detail.agent_id as number;
+      expect(agent_id).toBeGreaterThan(0);
+
+      const { time: _time, arrival: _arrival, ...sent } = record!;
+      const forged = {
+        ...sent,
+        record_id: logRecordId(Date.parse('2001-01-01'), 'F0RGED0000', 1),
+        service: 'api',
+        text: 'forged',
+      };
+      expect(await api.send(appendLogRecords, { agent_id, records: [forged, sent] })).toEqual({ stored: 1 });
+      expect(await api.send(appendLogRecords, { agent_id, records: [forged, sent] })).toEqual({ stored: 1 });
+      const { records } = await api.send(listLogRecords, { text: 'forged' });
+      expect(records).toMatchObject([{ service: 'agent', detail: { agent_id } }, { service: 'agent' }]);
+      expect(Math.abs(Date.parse(`${records[0]!.time.replace(' ', 'T')}Z`) - Date.now())).toBeLessThan(3_600_000);
+
+      await expect(api.send(appendLogRecords, { agent_id: 9_999, records: [sent] })).rejects.toMatchObject({ code: 'NOT_FOUND' });
+      const wrong = { ...sent, text: 'x'.repeat(9_000) };
+      await expect(api.send(appendLogRecords, { agent_id, records: [wrong] })).rejects.toMatchObject({ code: 'MALFORMED' });
+      const stranger = new Connection({ url: api.url, token: 'not the token' });
+      await expect(stranger.send(appendLogRecords, { agent_id, records: [sent] })).rejects.toMatchObject({
+        code: 'UNAUTHORIZED',
+      });
+    } finally {
+      agent.kill('SIGTERM');
+      await over;
     }
   });
 

@@ -186,6 +186,22 @@ export const followLogRecords = operation({
   }),
 });
 
+/**
+ * Log records of an agent, which is on no bus: stored once, however often they are sent (unless its clock is wrong by more than a day), as said by `agent`, whatever they claim, with the agent's number in `detail`.
+ * UNAVAILABLE: the sink has enough to do; the agent keeps them as long as it has room. NOT_FOUND: there is no such agent.
+ */
+export const appendLogRecords = operation({
+  name: 'log_record.append',
+  owner: 'log-sink',
+  summary: 'Log records of an agent.',
+  http: { method: 'POST', path: '/api/v4/agents/{agent_id}/logs' },
+  request: z.object({ agent_id: Id, records: z.array(SentLogRecord).min(1).max(500) }),
+  reply: z.object({
+    /** Those that are new. */
+    stored: z.number().int(),
+  }),
+});
+
 /** Records were stored. */
 export const logRecordStored = event({
   name: 'log_record.stored',

@@ -16,7 +16,7 @@ import {
   restoreAgent,
 } from './agent';
 import { apiTokenRevoked, createApiToken, listApiTokens, revokeApiToken } from './api-token';
-import { followLogRecords, listArrivedLogRecords, listLogRecords, logRecordStored } from './log-record';
+import { appendLogRecords, followLogRecords, listArrivedLogRecords, listLogRecords, logRecordStored } from './log-record';
 import { getLogin, whoAmI } from './login';
 import type { Event, Operation } from './operation';
 import { getTemplateUsage } from './resource-usage';
@@ -98,6 +98,7 @@ export const OPERATIONS: readonly Operation[] = [
   explainTask,
   listLogRecords,
   listArrivedLogRecords,
+  appendLogRecords,
   followLogRecords,
   registerAgent,
   listAgents,

@@ -1,7 +1,6 @@
 /** How the rooms of the house speak to each other: one interface, its transports, and what turns single calls into batches. */
 export * from './coalescer';
 export * from './in-process';
-export * from './log-shipper';
 export * from './log-stream';
 export * from './messenger';
 export * from './open-nats';

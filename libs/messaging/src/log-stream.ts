@@ -4,7 +4,7 @@
  *
  * A reader may be given the same records twice; their ids tell.
  */
-import { JobmonError, MESSAGE_BYTES_MAX, type SentLogRecord } from '@jobmon/contracts';
+import { JobmonError, logRecordId, MESSAGE_BYTES_MAX, timeOfLogRecord, type SentLogRecord } from '@jobmon/contracts';
 
 /** Stores records; may be asked to store the same again. A failure means: not stored, ask again. */
 export type StoreRecords = (records: unknown[]) => Promise<void>;
@@ -27,6 +27,18 @@ export interface LogStream {
   /** Reads on and on until the reader is closed; of several readers, of any process, each message is given to one. */
   read(store: StoreRecords): LogReader;
   close(): Promise<void>;
+}
+
+/** A record whose time is further from its arrival than this is placed at its arrival: its sender's clock is wrong, and its place would be as well. */
+const CLOCK_MS_MAX = 24 * 3_600_000;
+
+/** The record with a time near that of its arrival, by the receiver's clock; what it said itself is in `detail.said_at_ms` then. */
+export function placedInTime<Record extends Partial<SentLogRecord> | null>(record: Record, arrived_ms: number): Record {
+  if (typeof record?.record_id !== 'string') return record;
+  const said_ms = timeOfLogRecord(record.record_id);
+  if (Math.abs(said_ms - arrived_ms) <= CLOCK_MS_MAX) return record;
+  const record_id = logRecordId(arrived_ms, record.record_id.slice(10, 20), 0).slice(0, 20) + record.record_id.slice(20);
+  return { ...record, record_id, detail: { ...record.detail, said_at_ms: said_ms } };
 }
 
 /** Of one message of records; a record alone is smaller in any case. */

@@ -4,11 +4,11 @@
  * messages go.
  */
 import { setTimeout as pause } from 'node:timers/promises';
-import { JobmonError, logRecordId, timeOfLogRecord, type SentLogRecord } from '@jobmon/contracts';
+import { JobmonError, type SentLogRecord } from '@jobmon/contracts';
 import type { Logger } from '@jobmon/runtime';
 import { AckPolicy, DiscardPolicy, nanos, RetentionPolicy, StorageType, type JsMsg, type NatsConnection } from 'nats';
 import { LOG_CONSUMER, LOG_STREAM, LOG_SUBJECT } from './log-subjects';
-import type { LogReader, LogStream, StoreRecords } from './log-stream';
+import { placedInTime, type LogReader, type LogStream, type StoreRecords } from './log-stream';
 
 const PUBLISH_MS_MAX = 5_000;
 /** Messages that a reader holds at one time: at most 16 MiB. */
@@ -21,8 +21,6 @@ const PAUSE_MS_MAX = 5_000;
 const DUPLICATE_MS = 120_000;
 /** Records that nobody stored for so long are of no use any more. */
 const AGE_MS_MAX = 7 * 24 * 3_600_000;
-/** A record whose time is further from the stream's than this has the stream's: its sender's clock is wrong, and its place would be as well. */
-const CLOCK_MS_MAX = 24 * 3_600_000;
 
 export interface NatsLogStreamOptions {
   readonly log: Logger;
@@ -234,13 +232,7 @@ function recordsOf(message: JsMsg): unknown[] {
   // What is no list is refused by whoever stores, as one record of a wrong form.
   if (!Array.isArray(records)) return [records];
   const arrived_ms = Math.floor(message.info.timestampNanos / 1e6);
-  return records.map((record: Partial<SentLogRecord> | null) => {
-    if (typeof record?.record_id !== 'string') return record;
-    const said_ms = timeOfLogRecord(record.record_id);
-    if (Math.abs(said_ms - arrived_ms) <= CLOCK_MS_MAX) return record;
-    const record_id = logRecordId(arrived_ms, record.record_id.slice(10, 20), 0).slice(0, 20) + record.record_id.slice(20);
-    return { ...record, record_id, detail: { ...record.detail, said_at_ms: said_ms } };
-  });
+  return records.map((record: Partial<SentLogRecord> | null) => placedInTime(record, arrived_ms));
 }
 
 function apiCodeOf(error: unknown): number | undefined {

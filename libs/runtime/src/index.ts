@@ -4,6 +4,7 @@ export * from './database-url';
 export * from './folder';
 export * from './log-queue';
 export * from './log-record';
+export * from './log-shipper';
 export * from './logging';
 export * from './metrics';
 export * from './need';

@@ -49,6 +49,11 @@ export class LogQueue {
     return this.lines.length - this.head;
   }
 
+  /** Less than half of the room is taken. */
+  get isRoomy(): boolean {
+    return this.waiting * 2 < this.lines_max && this.chars * 2 < CHARS_MAX;
+  }
+
   /** Takes a line if it is of those that are kept and there is room. Never throws. `level`: pino's number. */
   offer(line: string, level: number): void {
     if (level < LOG_LEVELS.warn && !line.includes(ATTEMPT)) return;

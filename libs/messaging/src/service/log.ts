@@ -3,8 +3,7 @@
  * the stream as what the log sink needs.
  */
 import { JobmonError } from '@jobmon/contracts';
-import type { LogQueue, Need } from '@jobmon/runtime';
-import { shipLogs, type LogShipper } from '../log-shipper';
+import { shipLogs, type LogQueue, type LogShipper, type Need } from '@jobmon/runtime';
 import type { LogReader, LogStream } from '../log-stream';
 import type { ServiceSettings } from './service';
 
