@@ -71,6 +71,21 @@ describeOnDatabaseKinds('a database on a server', (kind) => {
     expect(await database.read(`SELECT name FROM tool WHERE name = 'killed'`)).toHaveLength(1);
   });
 
+  it('rolls back the transaction of a process that stands still in the middle of it, so that its locks are free', async () => {
+    await database.write({ label: 'test' }, function* () {
+      yield rename(1, 'before');
+    });
+    const frozen = database.write({ label: 'test' }, function* () {
+      yield rename(1, 'frozen');
+      // The whole process: no timer, no answer of the server.
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 6_500);
+      yield rename(2, 'frozen');
+    });
+    await expect(frozen).rejects.toMatchObject({ code: 'UNAVAILABLE' });
+    const [rows] = await raw.query<mysql.RowDataPacket[]>('SELECT id FROM tool WHERE name = ? FOR UPDATE', ['frozen']);
+    expect(rows).toEqual([]);
+  }, 60_000);
+
   it('answers a statement over its limit, and goes on', async () => {
     const [limits] = await database.read('SELECT @@max_statement_time AS s, @@innodb_lock_wait_timeout AS l, @@time_zone AS z');
     expect(limits).toEqual({ s: 5, l: 3, z: '+00:00' });

@@ -59,6 +59,8 @@ export interface OpenSettings {
 const PATIENCE_MS = 5_000;
 const LOCK_WAIT_SECONDS = 3;
 const STATEMENT_SECONDS = 5;
+/** A process that stands still between two statements of a transaction must not keep its locks from all others: MariaDB rolls it back. */
+const TRANSACTION_IDLE_SECONDS = 5;
 /** A server that does not even refuse: longer than the statement limit, which is the server's own. */
 const ANSWER_TIMEOUT_MS = 6_000;
 const CONNECT_TIMEOUT_MS = 4_000;
@@ -342,7 +344,9 @@ function sessionStatements(isMariadb: boolean): string[] {
     `time_zone = '+00:00'`,
     `sql_mode = 'STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'`,
     `innodb_lock_wait_timeout = ${LOCK_WAIT_SECONDS}`,
-    isMariadb ? `max_statement_time = ${STATEMENT_SECONDS}` : `max_execution_time = ${STATEMENT_SECONDS * 1000}`,
+    ...(isMariadb
+      ? [`max_statement_time = ${STATEMENT_SECONDS}`, `idle_transaction_timeout = ${TRANSACTION_IDLE_SECONDS}`]
+      : [`max_execution_time = ${STATEMENT_SECONDS * 1000}`]),
   ];
   return ['SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED', `SET SESSION ${settings.join(', SESSION ')}`];
 }
