@@ -212,6 +212,19 @@ describeOnDatabases('agents', (database) => {
     expect(until).toBe(60_000);
   });
 
+  it('asks for a lease ever more rarely while nothing that is queued fits the agent', async () => {
+    const run = await makeRun(1, 'ida');
+    await run.queue();
+    const { agent_id } = await join('ida', { clusters: ['sequential', 'multiprocess'] });
+    const { transactions } = database().counts;
+    const wanted = { multiprocess: { slots: 1, cores: 1, memory_gib: 1 } };
+    const answer = await ok(served, 'POST', `/api/v4/agents/${agent_id}/lease`, { wanted, wait_seconds: 2.5 });
+    expect(answer).toEqual({ assignments: [] });
+    // The renewal; leases at the start, after 2 s and at the end, where each second would make one more.
+    expect(database().counts.transactions - transactions).toBeLessThanOrEqual(4);
+    expect((await lease(agent_id, 1)).assignments).toHaveLength(1);
+  });
+
   it('asks the database once for a look of an idle long poll, and writes nothing', async () => {
     await database().write({ label: 'test.end' }, function* () {
       yield { sql: `UPDATE workflow_run SET driver = 'client'` };

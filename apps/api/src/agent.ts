@@ -32,6 +32,11 @@ import { News } from './workflow-view';
 
 /** A long poll looks this often without being told anything: a lost event costs time only. */
 const LOOK_INTERVAL_MS = 1_000;
+/**
+ * While nothing that is queued fits an agent, each lease doubles the time to the next one up to here, unless something is told: a lease is a
+ * transaction that reads what is queued, and without news it would find the same again.
+ */
+const LOOK_INTERVAL_MS_MAX = 8_000;
 /** Orders are rare, and each is told of: a call that waits for one looks by itself this often. */
 const ORDERS_INTERVAL_MS = 5_000;
 /** Rows looked up in one statement. */
@@ -193,6 +198,7 @@ export async function answerLease(
   const deadline = performance.now() + wait_seconds * 1_000;
   const news = new News();
   let isOver = false;
+  let interval_ms = LOOK_INTERVAL_MS;
   const stops = [
     messenger.subscribe(agentAsked, (asked) => {
       if (asked.agent_id !== agent_id || asked.number <= number) return;
@@ -217,11 +223,12 @@ export async function answerLease(
           { request_id: call.request_id },
         );
         if (task_instance_ids.length > 0) return { assignments: await readAssignments(database, task_instance_ids) };
-      }
+        interval_ms = Math.min(interval_ms * 2, LOOK_INTERVAL_MS_MAX);
+      } else interval_ms = LOOK_INTERVAL_MS;
       const left_ms = deadline - performance.now();
       // A timer may fire a fraction of a millisecond early.
       if (left_ms <= 1 || signal.aborted) return { assignments: [] };
-      await news.wait(Math.ceil(wantsAny ? Math.min(left_ms, LOOK_INTERVAL_MS) : left_ms), signal);
+      await news.wait(Math.ceil(wantsAny ? Math.min(left_ms, interval_ms) : left_ms), signal);
     }
   } finally {
     for (const stop of stops) stop();
