@@ -71,11 +71,17 @@ async function seedRunning(database: Database, working_directory: string): Promi
       working_directory,
       command: () => COMMAND,
       upstreams: (position) => (position < WIDTH ? [] : [position - WIDTH]),
+      // Nobody walks a client's run: it becomes the server's when all of it is there.
+      driver: 'client',
+      run_status: 'B',
+      workflow_status: 'Q',
       ...(nth % 3 === 0 ? { max_concurrently_running: LIMIT } : {}),
     });
-    if (nth % 3 === 2) {
-      await execute(database, 'UPDATE workflow_run SET is_paused = 1 WHERE id = ?', [made.workflow_run_id]);
-    }
+    const is_paused = nth % 3 === 2 ? 1 : 0;
+    await execute(database, `UPDATE workflow_run SET driver = 'server', is_paused = ? WHERE id = ?`, [
+      is_paused,
+      made.workflow_run_id,
+    ]);
   }
 }
 
