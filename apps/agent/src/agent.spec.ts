@@ -39,6 +39,8 @@ class SmallApi {
   isDraining = false;
   refusal: { code: string; message: string } | null = null;
   hasLeft = false;
+  /** What a registration waits for its answer. */
+  registration_ms = 0;
   /** The newest lease poll. */
   private polled = 0;
   /** Answers a call in place of the api: `lost` does what it should and drops the connection, `away` drops it at once. */
@@ -117,6 +119,7 @@ class SmallApi {
     const agent_id = Number(request.url?.split('/')[4] ?? 0);
     const call = operation.request.parse({ ...JSON.parse(text), agent_id: agent_id || undefined });
     const reply = await this.reply(name, agent_id, call, response);
+    if (name === 'agent.register') await new Promise((resolve) => setTimeout(resolve, this.registration_ms));
     if (fault === 'lost') request.socket.destroy();
     else if (reply === null) response.writeHead(404).end(JSON.stringify({ code: 'NOT_FOUND', message: 'no such agent' }));
     else response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(operation.reply.parse(reply)));
@@ -337,6 +340,19 @@ it('kills its commands itself when the lease was not renewed for two thirds of i
   });
   api.queue(attempt(2));
   await api.until(() => api.status(2) === 'D');
+});
+
+it('keeps its commands when the answer to its registration takes longer than a third of its lease', async () => {
+  api.lease_seconds = 6;
+  const first = startAgent();
+  api.queue(attempt(1, 'sleep 7'));
+  await api.until(() => api.status(1) === 'R');
+  await first.stop();
+  api.registration_ms = 2_600;
+  startAgent();
+  // The lease runs from the asking: two thirds of it are over 1.4 s after the answer, and a third of it before.
+  await api.until(() => isOver(1));
+  expect(endOf(1)).toMatchObject({ status: 'D' });
 });
 
 it('kills everything when a beat says that it is not known, and joins again', async () => {

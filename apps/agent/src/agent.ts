@@ -382,13 +382,12 @@ export class Agent {
     const { signal } = term.over;
     const interval_ms = (term.lease_seconds * 1_000) / 3;
     for (let failed = 0; !signal.aborted;) {
-      await this.rest(failed === 0 ? interval_ms : Math.min(interval_ms, 1_000), signal);
+      await this.rest(failed === 0 ? this.lease.dueIn_ms : Math.min(interval_ms, 1_000), signal);
       if (signal.aborted) return;
       const sent_ms = performance.now();
       try {
         const request = { agent_id: term.agent_id, running: this.attempts.ids };
-        const timeout_ms = this.lease.patience_ms(this.connection.addresses, interval_ms);
-        const options = { signal, timeout_ms, tries_max: 1 };
+        const options = { signal, timeout_ms: this.lease.patience_ms(this.connection.addresses, interval_ms), tries_max: 1 };
         const { is_known, kill } = await this.connection.send(beatAgent, request, options);
         failed = 0;
         if (signal.aborted) return;

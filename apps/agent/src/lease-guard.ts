@@ -39,6 +39,11 @@ export class LeaseGuard {
     if (isServerAway(thrown)) this.renew(sent_ms);
   }
 
+  /** Until the next beat: a third of the lease from when the last renewal was asked for, however late that was answered. */
+  get dueIn_ms(): number {
+    return Math.max(0, this.renewed_ms + this.length_ms / 3 - performance.now());
+  }
+
   /** Two thirds of the lease have passed without a renewal. */
   get isOverdue(): boolean {
     return performance.now() - this.renewed_ms >= (this.length_ms * 2) / 3;
