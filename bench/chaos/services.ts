@@ -3,7 +3,7 @@
  * The commands write down themselves what they do, synced, in a file that no service knows; afterwards that file is held against the
  * database, and what each fault hit against the time it took to go on.
  */
-import { createServer, type AddressInfo } from 'node:net';
+import { createServer } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
 import { Connection } from '@jobmon/client';
 import {
@@ -58,6 +58,7 @@ const NATIVE = ['native_a', 'native_b'] as const;
 /** An api that is not ready within this time is given no new connections. */
 const PROBE_MS = 1_000;
 const READY_MS = 250;
+const STARTS_MAX = 10;
 
 /** One process of a service, whichever it is at the moment. */
 class Member {
@@ -327,6 +328,18 @@ const killing = (agent: AgentProcess, weight: number): Blow => ({
   },
 });
 
+/** Another connection may have been given the server's port meanwhile, for as long as it is open. */
+async function again(start: () => Promise<void>): Promise<void> {
+  for (let tried = 1; ; tried += 1) {
+    try {
+      return await start();
+    } catch (error) {
+      if (tried === STARTS_MAX) throw error;
+      await pause(500);
+    }
+  }
+}
+
 const killingNats = (nats: NatsProcess): Blow => ({
   kind: 'kill -9, empty store',
   weight: 1.5,
@@ -336,7 +349,7 @@ const killingNats = (nats: NatsProcess): Blow => ({
     await nats.kill();
     nats.forgetAll();
     await last();
-    await nats.startAgain();
+    await again(() => nats.startAgain());
   },
 });
 
@@ -348,15 +361,18 @@ const killingMariadb = (mariadb: MariadbProcess): Blow => ({
   async strike(last) {
     await mariadb.kill();
     await last();
-    await mariadb.startAgain();
+    await again(() => mariadb.startAgain());
   },
 });
 
-function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as AddressInfo;
-      server.close(() => resolve(port));
+/** A port below those that the kernel gives to connections that go out: an api that was killed finds its own free again. */
+async function freePort(_: unknown, at: number): Promise<number> {
+  for (let port = 20_000 + (process.pid % 1_000) * 10 + at; ; port += EACH) {
+    const server = createServer();
+    const isFree = await new Promise<boolean>((resolve) => {
+      server.once('error', () => resolve(false));
+      server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
     });
-  });
+    if (isFree) return port;
+  }
 }
