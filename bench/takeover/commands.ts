@@ -19,7 +19,7 @@ const TIERS = 20;
 const FROZEN_MS_MIN = 8_000;
 /** Length of an agent's lease when nobody sets it. */
 const AGENT_LEASE_SECONDS = 60;
-/** After a blow the longest time without a start is looked for in so many seconds. */
+/** After a blow the longest time without a start is looked for that begins in so many seconds. */
 const WATCHED_SECONDS = 20;
 /** The whole of it, with all blows: so long for each task, and some more. */
 const TASK_MS_MAX = 200;
@@ -127,8 +127,9 @@ async function strike(system: System, workflow_run_id: number, blow: Blow): Prom
 function rowOf({ how, services, at, recovery }: Told, starts: readonly Executed[]): string {
   const after = starts
     .map((start) => start.at)
-    .filter((start) => start >= at && start <= at + WATCHED_SECONDS)
-    .sort((a, b) => a - b);
+    .filter((start) => start >= at)
+    .sort((a, b) => a - b)
+    .filter((_, index, all) => (all[index - 1] ?? at) <= at + WATCHED_SECONDS);
   const gaps = after.map((start, index) => start - (after[index - 1] ?? at));
   const cells = [recovery.queued, recovery.started, Math.max(0, ...gaps)].map((seconds) => seconds.toFixed(1));
   return `| ${how} | ${services.join(' and ')} | ${cells.join(' | ')} |`;
