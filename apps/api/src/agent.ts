@@ -235,11 +235,14 @@ export async function answerLease(
   }
 }
 
-/** One cheap read: many idle agents look often, and only the state machine's lease locks anything. */
+/**
+ * One cheap read: many idle agents look often, and only the state machine's lease locks anything. A scalar subquery, not EXISTS: that one
+ * is made a join by the optimizer and reads all that is queued.
+ */
 async function isAnythingQueued(database: Database): Promise<boolean> {
   const rows = await database.read(
     `SELECT 1 AS one FROM workflow_run r WHERE r.status = 'R' AND r.driver = 'server' AND COALESCE(r.is_paused, 0) = 0
-        AND EXISTS (SELECT 1 FROM task_instance ti WHERE ti.workflow_run_id = r.id AND ti.status = 'Q') LIMIT 1`,
+        AND (SELECT ti.id FROM task_instance ti WHERE ti.workflow_run_id = r.id AND ti.status = 'Q' LIMIT 1) IS NOT NULL LIMIT 1`,
   );
   return rows.length > 0;
 }
@@ -279,9 +282,12 @@ async function readOrders(database: Database, agent_id: number): Promise<ReplyOf
     [agent_id],
   );
   if (agent === undefined) return { is_known: false, kill: [], is_draining: false, set_aside_reason: null };
-  const where = { sql: `${LIVE_SERVER_RUN} AND ti.agent_id = ?`, params: [agent_id] };
-  const ordered = instancesByStatus('ordered', 'ti.id', ['K'], where);
-  const rows = await database.read<{ id: number }>(`SELECT id FROM ${ordered.sql} ORDER BY id`, ordered.params);
+  // In this order: left to choose, the optimizer reads every instance that is stored.
+  const rows = await database.read<{ id: number }>(
+    `SELECT ti.id FROM workflow_run AS wr ${database.dialect.joinInOrder} task_instance AS ti ON ti.workflow_run_id = wr.id ` +
+      `AND ti.status = 'K' WHERE ${LIVE_SERVER_RUN} AND ti.agent_id = ? ORDER BY ti.id`,
+    [agent_id],
+  );
   return {
     is_known: true,
     kill: rows.map(({ id }) => id),
