@@ -1,4 +1,5 @@
 /** `jobmon-server reaper once` as it is typed: what it would do and why. */
+import { CLIENTS_HEARD } from '@jobmon/entities';
 import { describeOnDatabases, insertWorkflow } from '@jobmon/testkit';
 import { typed } from '../test/typed';
 
@@ -20,11 +21,13 @@ describeOnDatabases('jobmon-server reaper once', (database, kind) => {
       /^silent agents: none is ended, since no api has been there for a whole lease \(\d+ s\) without a break/,
     );
     expect(spared.out).toMatch(new RegExp(`\\n  agent ${agent_id}: its lease ended at .* UTC \\(host node7\\)`));
-    await database().change(
-      `INSERT INTO service_instance (service, instance, started_date, expires_date) VALUES ('api', 'a', ${nowPlusSeconds}, ${nowPlusSeconds})`,
-      -3_600,
-      600,
-    );
+    for (const service of ['api', CLIENTS_HEARD]) {
+      await database().change(
+        `INSERT INTO service_instance (service, instance, started_date, expires_date) VALUES ('${service}', 'a', ${nowPlusSeconds}, ${nowPlusSeconds})`,
+        -3_600,
+        600,
+      );
+    }
     const { out } = await once();
     expect(out.split('\n')).toEqual([
       expect.stringContaining(`agent ${agent_id}: its lease ended at`),

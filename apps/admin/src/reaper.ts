@@ -1,6 +1,6 @@
 /** `jobmon-server reaper once`: one pass of the reaper by hand, or what it would do and why. */
 import { JobmonError } from '@jobmon/contracts';
-import { openDatabase, schemaStatus, servedSeconds, type Database } from '@jobmon/entities';
+import { openDatabase, schemaStatus, type Database } from '@jobmon/entities';
 import { openNatsMessenger } from '@jobmon/messaging';
 import type { Look } from '@jobmon/reaper';
 import { createLogger, loadConfig, parseDatabaseUrl } from '@jobmon/runtime';
@@ -39,9 +39,9 @@ async function once({ dryRun = false, db, output }: OnceFlags): Promise<void> {
   const database = await openDatabase({ url, log, migrates: false, connections_max: 2 });
   try {
     // Loaded when it is wanted: it brings Nest with it.
-    const { look, reap } = await import('@jobmon/reaper');
+    const { look, readServed, reap } = await import('@jobmon/reaper');
     const looks = await look({ database, config });
-    const done = dryRun ? null : await carryOut(database, config, { look, reap });
+    const done = dryRun ? null : await carryOut(database, config, { look, readServed, reap });
     if (output === 'json') process.stdout.write(`${JSON.stringify({ dry_run: dryRun, ...done, rules: looks })}\n`);
     else process.stdout.write(textOf(looks, done));
   } finally {
@@ -61,14 +61,14 @@ interface Done {
 async function carryOut(
   database: Database,
   config: Config,
-  { look, reap }: Pick<typeof import('@jobmon/reaper'), 'look' | 'reap'>,
+  { look, readServed, reap }: Pick<typeof import('@jobmon/reaper'), 'look' | 'readServed' | 'reap'>,
 ): Promise<Done> {
   const log = createLogger({ service: 'jobmon-server', level: 'silent' });
   const messenger = await openNatsMessenger({ log, name: 'jobmon-server', ...config.nats });
   try {
     const { lease_seconds } = config.agent;
-    const served_seconds = await servedSeconds(database, 'api');
-    const attempts_ended = await reap({ config, log, messenger, database }, { served_seconds, lease_seconds, withRare: true });
+    const served = await readServed(database);
+    const attempts_ended = await reap({ config, log, messenger, database }, { ...served, lease_seconds, withRare: true });
     const left = (await look({ database, config })).reduce((sum, { found }) => sum + found.length, 0);
     return { attempts_ended, left };
   } finally {

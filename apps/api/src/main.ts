@@ -23,7 +23,7 @@ void startService({
   begin: async ({ config, log, instance, messenger, database, health }): Promise<Work> => {
     const app = await createApp({ config, log, messenger, database, health, token: tokenOf(config) }, []);
     const url = await listen(app, config);
-    const endSigns = leaveSigns({ database, log, instance, lease_seconds: config.agent.lease_seconds });
+    const endSigns = leaveSigns({ database, messenger, log, instance, lease_seconds: config.agent.lease_seconds });
     const close = async (): Promise<void> => {
       await app.close();
       await endSigns();

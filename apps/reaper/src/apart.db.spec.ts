@@ -1,5 +1,5 @@
 /** The reaper as a process of its own: whose silence counts when the api may be away without it, and several reapers at once. */
-import { servedSeconds, signOfLife } from '@jobmon/entities';
+import { CLIENTS_HEARD, servedSeconds, signOfLife } from '@jobmon/entities';
 import { inProcessMessenger, type Messenger } from '@jobmon/messaging';
 import { stateMachineModule } from '@jobmon/state-machine';
 import { describeOnDatabases, insertWorkflow } from '@jobmon/testkit';
@@ -103,6 +103,31 @@ describeOnDatabases('a reaper of its own', (database) => {
     expect(await servedSeconds(database(), 'api')).toBeGreaterThanOrEqual(3_600);
     expect(Date.now() - began).toBeLessThan(20_000);
   }, 60_000);
+
+  it('counts the silence of a client only when a state machine could hear it, however long the apis were there', async () => {
+    const { nowPlusSeconds } = database().dialect;
+    const { workflow_run_id } = await insertWorkflow(database(), { driver: 'client', deadline_seconds: -1 });
+    await change(`UPDATE workflow_run SET created_date = ${nowPlusSeconds} WHERE id = ?`, -3_600, workflow_run_id);
+    await apiSince(3_600);
+    const status = async (): Promise<string> =>
+      (await database().read<{ status: string }>('SELECT status FROM workflow_run WHERE id = ?', [workflow_run_id]))[0]!.status;
+    const heardSince = (seconds: number): Promise<unknown> =>
+      change(
+        `INSERT INTO service_instance (service, instance, started_date, expires_date) VALUES ('${CLIENTS_HEARD}', 'api-1', ${nowPlusSeconds}, ${nowPlusSeconds})`,
+        -seconds,
+        600,
+      );
+    start('r1');
+    await twoPasses('r1');
+    // No state machine, or no bus, and now both again for a minute: the client asks again after up to 148 s.
+    expect(await status()).toBe('R');
+    await heardSince(60);
+    await twoPasses('r1');
+    expect(await status()).toBe('R');
+    await change(`DELETE FROM service_instance WHERE service = '${CLIENTS_HEARD}'`);
+    await heardSince(200);
+    await until('the end of the run', async () => (await status()) === 'E');
+  }, 90_000);
 
   it('works alone beside others, and when it dies another one takes its place', async () => {
     await apiSince(3_600);

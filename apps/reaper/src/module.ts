@@ -9,11 +9,12 @@
  * **As a process of its own** it reads in the database since when an api has been there, and its own absence tells nothing. Of several
  * reapers the eldest works and the others wait for its end; two that both think they are do no harm.
  */
-import { isEldest, servedSeconds, signOff, signOfLife } from '@jobmon/entities';
+import { isEldest, signOff, signOfLife } from '@jobmon/entities';
 import { Module, type BeforeApplicationShutdown, type DynamicModule, type OnApplicationBootstrap } from '@nestjs/common';
-import { mendInconsistent, reap, type ReaperContext } from './reap';
+import { mendInconsistent, readServed, reap, type ReaperContext } from './reap';
+import type { Heard } from './rules';
 
-export { look, reap, type Look, type Pass, type ReaperContext } from './reap';
+export { look, readServed, reap, type Look, type Pass, type ReaperContext } from './reap';
 export type { Finding } from './rules';
 
 /** Between two passes: a deadline is seen so soon after it has passed. */
@@ -111,7 +112,7 @@ export class Reaper implements OnApplicationBootstrap, BeforeApplicationShutdown
     if (!(await this.isMine())) return;
     const withRare = now_ms - this.rare_ms >= RARE_INTERVAL_MS;
     const { lease_seconds } = this.context.config.agent;
-    await reap(this.context, { served_seconds: await this.servedSeconds(now_ms), lease_seconds, withRare });
+    await reap(this.context, { ...(await this.served(now_ms)), lease_seconds, withRare });
     if (withRare) this.rare_ms = now_ms;
     if (now_ms - this.mended_ms < MEND_INTERVAL_MS) return;
     this.mended_ms = now_ms;
@@ -128,10 +129,11 @@ export class Reaper implements OnApplicationBootstrap, BeforeApplicationShutdown
   }
 
   /** In a house: since it came, or since it could be heard again. */
-  private async servedSeconds(now_ms: number): Promise<number> {
-    if (this.context.instance !== undefined) return servedSeconds(this.context.database, 'api');
+  private async served(now_ms: number): Promise<Pick<Heard, 'served_seconds' | 'clients_served_seconds'>> {
+    if (this.context.instance !== undefined) return readServed(this.context.database);
     // Timers may fire a little early.
-    return Math.floor((now_ms - Math.max(this.there_since_ms, this.failed_ms) + TIMER_MS) / 1_000);
+    const seconds = Math.floor((now_ms - Math.max(this.there_since_ms, this.failed_ms) + TIMER_MS) / 1_000);
+    return { served_seconds: seconds, clients_served_seconds: seconds };
   }
 }
 

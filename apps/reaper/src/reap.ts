@@ -1,6 +1,6 @@
 /** One pass of the reaper: rule by rule what is found is asked to be ended. Takes no input; the same pass twice does what one does. */
 import { fixStatusInconsistency, JobmonError } from '@jobmon/contracts';
-import { servedSeconds, type Database } from '@jobmon/entities';
+import { CLIENTS_HEARD, servedSeconds, type Database } from '@jobmon/entities';
 import { send, type Messenger } from '@jobmon/messaging';
 import type { Config, Logger } from '@jobmon/runtime';
 import { RULES, type Finding, type Heard, type Rule } from './rules';
@@ -81,9 +81,15 @@ export interface Look {
   readonly found: readonly (Finding & { readonly of: Rule['of'] })[];
 }
 
+/** Since when agents and clients could be heard, as the signs of the apis tell it: of a reaper that is a process of its own. */
+export async function readServed(database: Database): Promise<Pick<Heard, 'served_seconds' | 'clients_served_seconds'>> {
+  const served_seconds = await servedSeconds(database, 'api');
+  return { served_seconds, clients_served_seconds: Math.min(served_seconds, await servedSeconds(database, CLIENTS_HEARD)) };
+}
+
 /** What a pass would do and why. Reads only. Of each rule at most 100; a pass that was done finds what is left. */
 export async function look({ database, config }: Pick<ReaperContext, 'database' | 'config'>): Promise<Look[]> {
-  const heard = { served_seconds: await servedSeconds(database, 'api'), lease_seconds: config.agent.lease_seconds };
+  const heard = { ...(await readServed(database)), lease_seconds: config.agent.lease_seconds };
   const looks: Look[] = [];
   for (const rule of RULES) {
     const found = await rule.find(database, heard);

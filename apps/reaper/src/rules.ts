@@ -36,8 +36,10 @@ const LEFT_SECONDS_MAX = 8 * 86_400;
 
 /** Since when others could be heard, which bounds whose silence counts. */
 export interface Heard {
-  /** Since how many seconds the api has been there without a break: clients and agents are heard by it. */
+  /** Since how many seconds the api has been there without a break: agents are heard by it. */
   readonly served_seconds: number;
+  /** Since how many seconds clients of runs could be heard: besides an api by the bus and a state machine. */
+  readonly clients_served_seconds: number;
   readonly lease_seconds: number;
 }
 
@@ -112,7 +114,7 @@ const lostRuns: Rule = {
   name: 'lost client runs',
   isRare: false,
   spares: nobody,
-  find: async (database, { served_seconds }) => {
+  find: async (database, { clients_served_seconds: served_seconds }) => {
     const { now, nowPlusSeconds } = database.dialect;
     const isYoung = served_seconds >= RETRY_SECONDS_MAX ? '1 = 1' : `wr.created_date >= ${nowPlusSeconds}`;
     const rows = await database.read<{ id: number; status: WorkflowRunStatus; heartbeat_date: string }>(

@@ -6,7 +6,7 @@ import type { Database, Procedure } from './database';
 /** Ours. One process of a service, and since when it has been there without a break. */
 @Entity('service_instance')
 export class ServiceInstance {
-  /** A folder of `apps/`. */
+  /** A folder of `apps/`, or `CLIENTS_HEARD`. */
   @VarcharKey(32) service: string;
   @VarcharKey(150) instance: string;
   /** When it came, or came back after its sign of life had expired. */
@@ -24,6 +24,11 @@ export class SchemaRule {
   /** The first release that knows it. */
   @Varchar(50) oldest_release: string;
 }
+
+/**
+ * The `service` of signs that an api leaves when a client's beat would be taken: by itself, the bus, a state machine and the database.
+ */
+export const CLIENTS_HEARD = 'client-runs';
 
 /** Rows of processes that have been away for so long go with the next sign of anybody. */
 const FORGOTTEN_SECONDS = 86_400;
