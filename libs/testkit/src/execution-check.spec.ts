@@ -105,11 +105,24 @@ it("excuses two at once while the older one's agent was silent for longer than i
 it.each([
   ['a silence shorter than the lease', { from: 15, to: 19.9 }],
   ["another agent's silence", { host: 'agent-1', from: 12.5, to: 19.9 }],
-  ['a silence that was over before the older one started', { from: 2, to: 11.5 }],
+  ['a silence that was over before the older one started', { from: 2, to: 11 }],
   ['a silence that began after the newer one had started', { from: 19.5, to: 29 }],
   ['a silence that had only begun when the newer one started', { from: 18, to: 29 }],
 ])('does not excuse two at once by %s', (_what, silence) => {
   expect(kinds({ ...TWICE, silences: [{ host: HOST, ...silence }] })).toEqual(['run twice at once']);
+});
+
+it('excuses the older attempt that an agent starts as it thaws, and not one that it starts later', () => {
+  const thawed = (at: number) => [
+    ...RIGHT.log.slice(0, 3),
+    start('b', 4, 19),
+    twice('b', 2, at),
+    start('b', 2, at),
+    end('b', 4, 21),
+  ];
+  const silences = [{ host: HOST, from: 12.5, to: 19.1 }];
+  expect(judge({ ...RIGHT, limit: 2, log: thawed(19.5), silences }).excused).toHaveLength(1);
+  expect(judge({ ...RIGHT, limit: 2, log: thawed(20.5), silences }).excused).toHaveLength(0);
 });
 
 it("does not excuse one attempt that is started twice, whatever its agent's silence", () => {

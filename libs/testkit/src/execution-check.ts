@@ -156,7 +156,8 @@ function runsOf(log: readonly Executed[]): Run[] {
 /**
  * Commands of a task that ran at one time: by the times of their starts and ends, or by the lock. Such a pair is nobody's fault only when
  * the older one's host was silent for longer than its lease, and the newer one started while or after it was, no sooner than half a lease
- * into it: until then the last sign of life before it held. Nobody else's silence counts.
+ * into it: until then the last sign of life before it held. Nobody else's silence counts. Older is the attempt that was made first; a host
+ * that thaws has a sixth of its lease to ask what is still its own.
  */
 function overlapsOf(
   byTask: ReadonlyMap<string, readonly Run[]>,
@@ -170,15 +171,20 @@ function overlapsOf(
       const before = sorted.slice(0, index);
       // The lock says that somebody lives, not who: the last one that may, else the last one.
       const holder = newer.isSecond ? (before.findLast(({ to }) => to === null || to > newer.from) ?? before.at(-1)) : undefined;
-      for (const older of before) {
-        const isOver = older.to === null ? older.task_instance_id !== newer.task_instance_id : newer.from >= older.to;
-        if (isOver && older !== holder) continue;
+      for (const first of before) {
+        const isOver = first.to === null ? first.task_instance_id !== newer.task_instance_id : newer.from >= first.to;
+        if (isOver && first !== holder) continue;
+        // An agent that was frozen with a start in its hands makes it when it thaws: the older attempt starts last.
+        const [old, young] = first.task_instance_id < newer.task_instance_id ? [first, newer] : [newer, first];
         const isExcused = silences.some(
           ({ host, from, to }) =>
-            host === older.host && to - from > lease_seconds && older.from < to && newer.from > from + lease_seconds / 2,
+            host === old.host &&
+            to - from > lease_seconds &&
+            old.from < to + lease_seconds / 6 &&
+            young.from > from + lease_seconds / 2,
         );
-        const text = `${task}: attempts ${older.task_instance_id} (${older.host}) and ${newer.task_instance_id} (${newer.host})`;
-        (isExcused && older.task_instance_id !== newer.task_instance_id ? excused : pairs).push(text);
+        const text = `${task}: attempts ${old.task_instance_id} (${old.host}) and ${young.task_instance_id} (${young.host})`;
+        (isExcused && old.task_instance_id !== young.task_instance_id ? excused : pairs).push(text);
       }
     }
   }
