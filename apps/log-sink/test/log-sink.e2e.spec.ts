@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { Connection } from '@jobmon/client';
+import { Connection, followLogs, listLogs } from '@jobmon/client';
 import { appendLogRecords, followLogRecords, listLogRecords, logRecordId } from '@jobmon/contracts';
 import { openDatabase, type Database } from '@jobmon/entities';
 import type { LogStream } from '@jobmon/messaging';
@@ -243,6 +243,35 @@ describeApart('the log sink as a process', (mariadb) => {
       agent.kill('SIGTERM');
       await over;
     }
+  });
+
+  test('the SDK lists what was said and follows what is said, each record once, over a sink that ends meanwhile', async () => {
+    const since = new Date(Date.now() - 60_000);
+    for (let n = 0; n < 3; n += 1) log.error({ n, task_id: 77 }, 'for the SDK');
+    await stored('for the SDK', 3);
+    const listed = await listLogs({ connection: api, text: 'FOR the sdk', level: 'error', order: 'oldest', since, limit: 2 });
+    expect(listed.map(({ taskId, detail }) => [taskId, detail.n])).toEqual([
+      [77, 0],
+      [77, 1],
+    ]);
+    expect(listed[0]!.time.getTime()).toBeGreaterThan(since.getTime());
+    await expect(listLogs({ connection: api, workflowId: 888_888 })).rejects.toMatchObject({ code: 'NOT_FOUND' });
+    await expect(listLogs({ connection: api, since: new Date('nonsense') })).rejects.toMatchObject({ code: 'MALFORMED' });
+
+    const stop = new AbortController();
+    const heard: unknown[] = [];
+    const follows = (async () => {
+      for await (const { detail } of followLogs({ connection: api, text: 'for the SDK', since, signal: stop.signal }))
+        heard.push(detail.n);
+    })().catch((error: unknown) => error);
+    await until('those that stood there are told', () => heard.length === 3);
+    await sink.end('SIGKILL');
+    for (let n = 3; n < 6; n += 1) log.error({ n }, 'for the SDK');
+    sink = await services.begin('log-sink').ready();
+    await until('those that came are told', () => heard.length >= 6, AGAIN_MS_MAX);
+    expect([...heard].sort()).toEqual([0, 1, 2, 3, 4, 5]);
+    stop.abort('enough');
+    expect(await follows).toBe('enough');
   });
 
   test('a sink that is told to stop stores what it has and ends', async () => {

@@ -39,6 +39,7 @@ export {
   type WorkflowEventView,
   type WorkflowResult,
 } from './workflow-run';
+export { followLogs, listLogs, type LogEntry, type LogFilter, type LogFollowOptions, type LogListOptions } from './logs';
 export { printProgress, progressText } from './progress';
 export type { BrokenRule } from './graph';
 export type { Identity } from './identity';
