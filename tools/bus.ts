@@ -29,8 +29,9 @@ events, which are hints: losing one costs time, never a task. Nothing on this bu
 
 A request is \`{"requests": [...], "context": {...}}\`, many calls of one operation; the reply is a list with one outcome for each,
 \`{"ok": ...}\` or \`{"error": {"code", "message", "details"}}\`. It goes to one member of the owner's group. A text that is no such request is
-answered with one error, code MALFORMED, in the place of the list, and counted. A subject that no process answers (an unknown operation,
-another version than \`v1\`) is answered by NATS itself with its status 503, which callers see as UNAVAILABLE. No message is larger than
+answered with one error, code MALFORMED, in the place of the list, and counted. So is a subject that no process knows (an unknown operation,
+another version than \`v1\`), with code UNAVAILABLE and after a second, which leaves a newer release the time to answer. While no process of a
+service is there, NATS itself says so by its status 503, which callers see as UNAVAILABLE too. No message is larger than
 ${MESSAGE_BYTES_MAX} bytes. Operations of the api are not on the bus: they are asked for over HTTP.
 
 Request and reply stand below as their schemas have them on the wire; \`?\` behind a name: it may be absent.
@@ -57,7 +58,7 @@ ${rights.join('\n')}`;
 }
 
 function rowOf(operation: Operation): string {
-  const asked = servicesWith((service) => RIGHTS[service].asks.some((one) => one === operation || one === operation.owner));
+  const asked = servicesWith((service) => RIGHTS[service].asks.includes(operation));
   return `| ${code(subjectOf(operation))} | ${asked} | ${code(shown(operation.request, 'input'))} | ${code(shown(operation.reply, 'output'))} |`;
 }
 

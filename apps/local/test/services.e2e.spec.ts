@@ -3,7 +3,7 @@
  * both protocols, lose nothing when any of them is killed, and end in order.
  *
  * One of each two has a clock that is ten minutes ahead and another time zone, and both have the same instance id: the database's
- * clock is the only one, and no id that a person gives has to be unique.
+ * clock is the only one, and no id that a person gives has to be unique. NATS has accounts, one for each service.
  */
 import { execFile } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -11,6 +11,7 @@ import path from 'node:path';
 import { Writable } from 'node:stream';
 import { promisify } from 'node:util';
 import { openDatabase, type Database } from '@jobmon/entities';
+import { BUS_SERVICES, natsAccounts } from '@jobmon/messaging';
 import {
   buildHouse,
   describeApart,
@@ -31,6 +32,7 @@ import { AgentProcess, freePort } from './agent-process';
 import { brokenRules, readWitness, submitWitnessed } from './witnessed-workflow';
 
 const TOKEN = 'token-of-the-services-apart';
+const passwordOf = (service: string): string => `of ${service}`;
 const STOP_MS_MAX = 20_000;
 const SILENT = pino({ level: 'silent' });
 
@@ -72,7 +74,10 @@ describeApart('the services apart', (mariadb) => {
       globalThis.Date = class extends D { constructor(...args) { super(...(args.length === 0 ? [D.now()] : args)); } };`;
     writeFileSync(path.join(user.path, 'shift.cjs'), ahead);
     place = await mariadb.place();
-    nats = await NatsProcess.start();
+    // Each service has no more rights than it needs: what it lacks would show.
+    nats = await NatsProcess.start(
+      natsAccounts(Object.fromEntries(BUS_SERVICES.map((name) => [name, passwordOf(name)])) as never),
+    );
     await nats.kill();
     wire = await TcpProxy.to(place.url);
     await wire.cut();
@@ -81,6 +86,7 @@ describeApart('the services apart', (mariadb) => {
       folder: user.folder('services'),
       database_url: wire.url(place.url),
       nats_url: nats.url,
+      nats_password: passwordOf,
       token: TOKEN,
     });
   }, 120_000);

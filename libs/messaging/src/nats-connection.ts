@@ -88,10 +88,14 @@ async function watch(connection: NatsConnection, log: Logger): Promise<void> {
 }
 
 /** The sentence that a person can act on. */
-function explained(error: unknown, { url }: NatsSettings): JobmonError {
+function explained(error: unknown, { url, credentials_file }: NatsSettings): JobmonError {
   if (error instanceof JobmonError) return error;
   const { code = '', message = String(error) } = error as { code?: string; message?: string };
   const server = `NATS at ${hidePasswords(url)}`;
+  if (code === 'BAD_CREDS') {
+    const sentence = `the file ${credentials_file} (nats.credentials_file) holds no credentials of NATS: take the one that its administrator made`;
+    return new JobmonError('UNAVAILABLE', sentence, undefined, { cause: error });
+  }
   const because = (sentence: string) => new JobmonError('UNAVAILABLE', `${server} ${sentence}`, undefined, { cause: error });
   if (code === 'AUTHORIZATION_VIOLATION' || code === 'AUTHENTICATION_EXPIRED' || code === 'BAD_AUTHENTICATION') {
     return because('refuses the credentials: see to nats.user and nats.password, nats.token or nats.credentials_file');

@@ -1,10 +1,11 @@
 /** NATS as the bus: what every transport does, and what only a bus between processes can meet. The spec has servers of its own. */
 import { execFileSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { event, operation, subjectOf, type JobmonError } from '@jobmon/contracts';
 import { createLogger, loadConfig, metrics, type Logger } from '@jobmon/runtime';
 import { describeWithNats, NatsProcess, TcpProxy, until } from '@jobmon/testkit';
-import { connect } from 'nats';
+import { connect, nkeys } from 'nats';
 import { z } from 'zod';
 import { send } from './messenger';
 import { messengerConformance } from './messenger.conformance';
@@ -18,6 +19,43 @@ const echo = operation({
   reply: z.object({ value: z.string() }),
 });
 const happened = event({ name: 'nats.happened', payload: z.object({ number: z.number() }) });
+const said = event({ name: 'nats.said', payload: z.object({ number: z.number(), text: z.string() }) });
+
+type KeyPair = ReturnType<typeof nkeys.createUser>;
+
+/** An operator, its accounts and a user of one, as NATS' own tool would make them: tokens signed by the one above. */
+function credentials() {
+  const [operator, account, user] = [nkeys.createOperator(), nkeys.createAccount(), nkeys.createUser()];
+  const system = nkeys.createAccount();
+  const encoded = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url');
+  const signed = (by: KeyPair, of: KeyPair, type: string): string => {
+    const claims = { jti: type, iat: Math.floor(Date.now() / 1000), iss: by.getPublicKey(), sub: of.getPublicKey(), name: type };
+    const limits = { subs: -1, data: -1, payload: -1, imports: -1, exports: -1, wildcards: true, conn: -1, leaf: -1 };
+    const nats = {
+      type,
+      version: 2,
+      ...(type === 'account' ? { limits } : type === 'user' ? { subs: -1, data: -1, payload: -1 } : {}),
+    };
+    const text = `${encoded({ typ: 'JWT', alg: 'ed25519-nkey' })}.${encoded({ ...claims, nats })}`;
+    return `${text}.${Buffer.from(by.sign(Buffer.from(text))).toString('base64url')}`;
+  };
+  const seed = Buffer.from(user.getSeed()).toString();
+  return {
+    config: `operator: ${signed(operator, operator, 'operator')}
+      system_account: ${system.getPublicKey()}
+      resolver: MEMORY
+      resolver_preload: {
+        ${account.getPublicKey()}: ${signed(operator, account, 'account')}
+        ${system.getPublicKey()}: ${signed(operator, system, 'account')}
+      }`,
+    file: [
+      ['-----BEGIN NATS USER JWT-----', signed(account, user, 'user'), '------END NATS USER JWT------'],
+      ['-----BEGIN USER NKEY SEED-----', seed, '------END USER NKEY SEED------'],
+    ]
+      .map((part) => `${part.join('\n')}\n`)
+      .join('\n'),
+  };
+}
 
 describeWithNats('NATS', () => {
   let nats: NatsProcess;
@@ -143,12 +181,80 @@ describeWithNats('NATS', () => {
       expect(JSON.parse(Buffer.from(data).toString())).toMatchObject({ error: { code: 'MALFORMED' } });
     }
     stranger.publish(subjectOf(echo), 'nobody waits for the answer');
-    const unknown = await refusalOf(stranger.request('jobmon.v2.state-machine.nats.echo', '', { timeout: 10_000 }));
-    expect(unknown.code).toBe('503');
+    await until('all are counted', async () => (await counted()) >= before + 7);
+    // Another version, and an operation that no release has; one member of the service says so.
+    echoes(await join());
+    for (const subject of ['jobmon.v2.state-machine.nats.echo', 'jobmon.v1.state-machine.task.eat']) {
+      const { data } = await stranger.request(subject, '', { timeout: 10_000 });
+      const { error } = JSON.parse(Buffer.from(data).toString()) as { error: unknown };
+      expect(error).toEqual({ code: 'UNAVAILABLE', message: expect.stringContaining(`answers no "${subject}"`) });
+    }
+    const nobody = await refusalOf(stranger.request('jobmon.v1.log-sink.log_record.list', '', { timeout: 10_000 }));
+    expect(nobody.code).toBe('503');
     await stranger.close();
-    expect(await counted()).toBeGreaterThanOrEqual(before + 6);
+    expect(await counted()).toBe(before + 9);
     expect(await send(answerer, echo, { value: 'alive' })).toEqual({ value: 'alive' });
   });
+
+  it('answers a bounded number of messages at one time, and refuses more at once', async () => {
+    const [sender, answerer] = [await join(), await join()];
+    let release: () => void = () => undefined;
+    const released = new Promise<void>((resolve) => (release = resolve));
+    let begun = 0;
+    answerer.handle(echo, async (requests) => {
+      begun += 1;
+      await released;
+      return requests.map(({ value }) => ({ ok: { value } }));
+    });
+    await answerer.flush();
+    const asked = Array.from({ length: 10_000 }, () => sender.request(echo, [{ value: 'x' }], { timeout_ms: 60_000 }));
+    await until('all are being answered', () => begun === 10_000, 30_000);
+    expect(await sender.request(echo, [{ value: 'x' }])).toMatchObject([
+      { error: { code: 'UNAVAILABLE', message: expect.stringMatching(/answering 10000 messages already; send it again/) } },
+    ]);
+    release();
+    expect((await Promise.all(asked)).filter(([outcome]) => 'ok' in outcome!)).toHaveLength(10_000);
+    expect(await send(sender, echo, { value: 'room again' })).toEqual({ value: 'room again' });
+  }, 90_000);
+
+  it('is left by a member that does not read, which comes back; the others notice nothing', async () => {
+    const strict = await NatsProcess.start('max_pending: 1MB\nwrite_deadline: "1s"');
+    const proxy = await TcpProxy.to(strict.url);
+    try {
+      const slow = await join({ url: proxy.url(strict.url) });
+      const [speaker, listener] = [await join({ url: strict.url }), await join({ url: strict.url })];
+      const numbers: Record<'slow' | 'listener', number[]> = { slow: [], listener: [] };
+      slow.subscribe(said, ({ number }) => numbers.slow.push(number));
+      listener.subscribe(said, ({ number }) => numbers.listener.push(number));
+      echoes(slow);
+      await Promise.all([slow.flush(), listener.flush()]);
+      proxy.silence('down');
+      const text = 'x'.repeat(400_000);
+      // More than the proxy, the kernel and the server hold for one that does not read.
+      for (let number = 0; number < 100; number += 1) {
+        speaker.publish(said, { number, text });
+        await speaker.flush();
+      }
+      await until('all are heard', () => numbers.listener.length === 100, 30_000);
+      const [outcome] = await speaker.request(echo, [{ value: 'x' }], { timeout_ms: 2_000 });
+      expect(outcome).toMatchObject({ error: { code: 'UNAVAILABLE' } });
+      await proxy.mend();
+      await until(
+        'the slow one has been left',
+        () => lines.some((line) => line.includes('was lost and is opened again')),
+        30_000,
+      );
+      await until('it is back', async () => 'ok' in (await speaker.request(echo, [{ value: 'x' }]))[0]!, 60_000);
+      expect(numbers.slow.length).toBeLessThan(100);
+      speaker.publish(said, { number: 100, text: '' });
+      await until('it hears again', () => numbers.slow.at(-1) === 100, 30_000);
+      expect(lines.filter((line) => line.includes('was lost and is opened again'))).toHaveLength(1);
+    } finally {
+      await Promise.all(open.splice(0).map((messenger) => messenger.drain()));
+      await proxy.close();
+      await strict.remove();
+    }
+  }, 120_000);
 
   it('says why it can not join, with the cure', async () => {
     const nobody = await refusalOf(join({ url: 'nats://127.0.0.1:9' }));
@@ -167,10 +273,43 @@ describeWithNats('NATS', () => {
     }
   }, 60_000);
 
+  it('takes a token, or a file of credentials', async () => {
+    const byToken = await NatsProcess.start('authorization { token: "t0ken" }');
+    try {
+      const refused = await refusalOf(join({ url: byToken.url, token: 'wr0ng' }));
+      expect(refused.message).toMatch(/refuses the credentials: see to .*nats.token/);
+      const joined = await join({ url: byToken.url, token: 't0ken' });
+      echoes(joined);
+      expect(await send(joined, echo, { value: 'by token' })).toEqual({ value: 'by token' });
+    } finally {
+      await Promise.all(open.splice(0).map((messenger) => messenger.drain()));
+      await byToken.remove();
+    }
+    const { config, file } = credentials();
+    const byFile = await NatsProcess.start(config);
+    try {
+      const place = path.join(nats.folder, 'api.creds');
+      const missing = await refusalOf(join({ url: byFile.url, credentials_file: place }));
+      expect(missing.message).toMatch(/\(nats.credentials_file\) can't be read/);
+      writeFileSync(place, file);
+      const joined = await join({ url: byFile.url, credentials_file: place });
+      echoes(joined);
+      expect(await send(joined, echo, { value: 'by file' })).toEqual({ value: 'by file' });
+      writeFileSync(place, credentials().file);
+      const stranger = await refusalOf(join({ url: byFile.url, credentials_file: place }));
+      expect(stranger.message).toMatch(/refuses the credentials: see to .*nats.credentials_file/);
+      writeFileSync(place, 'nothing of the kind');
+      expect((await refusalOf(join({ url: byFile.url, credentials_file: place }))).message).toMatch(/holds no credentials/);
+    } finally {
+      await Promise.all(open.splice(0).map((messenger) => messenger.drain()));
+      await byFile.remove();
+    }
+  }, 60_000);
+
   it('speaks TLS, and trusts the authority that is named and no other', async () => {
     const key = path.join(nats.folder, 'key.pem');
     const certificate = path.join(nats.folder, 'certificate.pem');
-    const subject = ['-subj', '/CN=jobmon test', '-addext', 'subjectAltName=DNS:localhost'];
+    const subject = ['-subj', '/CN=jobmon test', '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1'];
     execFileSync(
       'openssl',
       ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2', ...subject].concat([
@@ -186,6 +325,9 @@ describeWithNats('NATS', () => {
       const trusted = await join({ url: tls, tls_ca_file: certificate });
       echoes(trusted);
       expect(await send(trusted, echo, { value: 'secret' })).toEqual({ value: 'secret' });
+      // By number too.
+      const byNumber = await join({ url: `tls://127.0.0.1:${guarded.port}`, tls_ca_file: certificate });
+      expect(await send(byNumber, echo, { value: 'secret' })).toEqual({ value: 'secret' });
     } finally {
       await Promise.all(open.splice(0).map((messenger) => messenger.drain()));
       await guarded.remove();

@@ -10,6 +10,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import {
   JobmonError,
   MESSAGE_BYTES_MAX,
+  OPERATIONS,
   subjectOf,
   subjectOfEvent,
   type Event,
@@ -17,6 +18,7 @@ import {
   type PayloadOf,
   type ReplyOf,
   type RequestOf,
+  type Service,
 } from '@jobmon/contracts';
 import { metrics, type Logger } from '@jobmon/runtime';
 import { Events, StringCodec, type Msg, type NatsConnection, type Subscription } from 'nats';
@@ -25,6 +27,7 @@ import { answerMessage, failure, joinOutcomes, readOutcomes, refuseMessage, writ
 import { DRAIN_MS_MAX, TIMEOUT_MS_DEFAULT } from './in-process';
 import type { Handler, MessageCounts, Messenger, Outcome, RequestOptions } from './messenger';
 import { openNats, type NatsSettings } from './nats-connection';
+import { groupOfRefusals, subjectOfAll } from './rights';
 
 export interface NatsOptions extends NatsSettings {
   readonly log: Logger;
@@ -43,9 +46,21 @@ export interface NatsMessenger extends Messenger {
 /** Bytes of requests that wait for a lost connection; beyond it a request is refused at once. */
 const BACKLOG_BYTES_MAX = 16 * 1024 * 1024;
 
+/** Messages that are being answered at one time; one more is refused at once. Far above what the queues behind it take. */
+const ANSWERING_MAX = 10_000;
+
+/**
+ * After so long a subject that no process here knows is refused: by then whoever does know it, a process of a newer release, has had the time
+ * to answer, and of two answers the first one counts.
+ */
+const UNKNOWN_MS = 1_000;
+
 /** How long a request that nobody answers is asked again, from the first pause on, which doubles. Nobody has done anything with it. */
 const NOBODY_MS_MAX = 2_000;
 const NOBODY_MS_MIN = 20;
+
+/** What this release asks and answers: while nobody answers one of these, NATS itself or the caller's time says so. */
+const KNOWN: ReadonlySet<string> = new Set(OPERATIONS.map(subjectOf));
 
 const text = StringCodec();
 
@@ -67,6 +82,8 @@ interface Interruption {
 class Nats implements NatsMessenger {
   readonly counts: MessageCounts = { messages: 0, bytes: 0 };
   private readonly handled = new Map<string, Subscription>();
+  /** By service whose operations are answered here: hears all that is sent to it, for what nobody knows. */
+  private readonly refusing = new Map<string, Subscription>();
   private readonly events = new Map<string, { subscription: Subscription; listeners: Set<(text: string) => void> }>();
   private isOpen = true;
   private isUp = true;
@@ -75,6 +92,7 @@ class Nats implements NatsMessenger {
   private lost = interruption();
   /** Messages that are being answered here, and requests of this process that have no answer yet. */
   private inFlight = 0;
+  private answering = 0;
   private quiet: (() => void)[] = [];
   private drained: Promise<void> | undefined;
 
@@ -163,10 +181,35 @@ class Nats implements NatsMessenger {
       else void this.answer(operation, handler, message);
     };
     this.handled.set(subject, this.connection.subscribe(subject, { queue: operation.owner, callback }));
+    this.refuseUnknown(operation.owner);
+  }
+
+  /** Answers what is sent to a service and is none of its operations: one member of it, so that it is said and counted once. */
+  private refuseUnknown(owner: Service): void {
+    if (this.refusing.has(owner)) return;
+    const callback = (error: Error | null, message: Msg): void => {
+      if (error !== null) return this.log.error({ owner, error }, 'NATS does not let this process refuse what nobody knows');
+      if (KNOWN.has(message.subject) || this.handled.has(message.subject)) return;
+      void this.refuseLate(owner, message);
+    };
+    this.refusing.set(owner, this.connection.subscribe(subjectOfAll(owner), { queue: groupOfRefusals(owner), callback }));
+  }
+
+  private async refuseLate(owner: Service, message: Msg): Promise<void> {
+    const { subject } = message;
+    metrics.message_refusals.inc({ reason: 'unknown' });
+    this.log.warn({ subject }, 'a message on the bus is for no operation of this release and is refused');
+    await pause(UNKNOWN_MS, undefined, { ref: false });
+    if (!this.isOpen || !this.isUp) return;
+    const cure = 'see that all processes are of one release';
+    const sentence = `the ${owner} of this release answers no ${JSON.stringify(subject)}: ${cure}`;
+    message.respond(text.encode(refuseMessage({ code: 'UNAVAILABLE', message: sentence })));
   }
 
   private async answer<O extends Operation>(operation: O, handler: Handler<O>, message: Msg): Promise<void> {
+    if (this.answering >= ANSWERING_MAX) return this.refuseOverload(operation, message);
     this.inFlight += 1;
+    this.answering += 1;
     const stop = metrics.message_seconds.startTimer({ operation: operation.name });
     try {
       const asked = text.decode(message.data);
@@ -180,8 +223,16 @@ class Nats implements NatsMessenger {
       this.log.error({ operation: operation.name, error }, 'an answer could not be sent');
     } finally {
       stop();
+      this.answering -= 1;
       this.leave();
     }
+  }
+
+  private refuseOverload(operation: Operation, message: Msg): void {
+    metrics.message_refusals.inc({ reason: 'overload' });
+    this.log.debug({ operation: operation.name }, 'a message on the bus was refused: too many are being answered');
+    const sentence = `${operation.name}: this process is answering ${ANSWERING_MAX} messages already; send it again`;
+    message.respond(text.encode(refuseMessage({ code: 'UNAVAILABLE', message: sentence })));
   }
 
   private refuse(operation: Operation, asked: string): string {
@@ -239,7 +290,9 @@ class Nats implements NatsMessenger {
 
   private async close(): Promise<void> {
     this.isOpen = false;
-    const subscriptions = [...this.handled.values(), ...[...this.events.values()].map(({ subscription }) => subscription)];
+    const events = [...this.events.values()].map(({ subscription }) => subscription);
+    // Refusals end first: while they are there, NATS would not say that nobody answers any more.
+    const subscriptions = [...this.refusing.values(), ...this.handled.values(), ...events];
     // The server is told first; what it had sent until then is still answered.
     if (this.isUp) await within(Promise.allSettled(subscriptions.map((subscription) => subscription.drain())), DRAIN_MS_MAX);
     if (!(await within(this.untilQuiet(), DRAIN_MS_MAX))) {

@@ -49,7 +49,7 @@ describeWithNats('rights on the bus', () => {
     await members['state-machine'].flush();
     // Empty requests: those that arrive are refused for their form.
     expect(await codeOf(members.scheduler, queueTasks)).toBe('MALFORMED');
-    expect(await codeOf(members.api, queueTasks)).toBe('MALFORMED');
+    expect(await codeOf(members.api, queueTasks)).toBe('FORBIDDEN');
     expect(await codeOf(members.reaper, fixStatusInconsistency)).toBe('MALFORMED');
     expect(await codeOf(members.reaper, queueTasks)).toBe('FORBIDDEN');
     expect(await codeOf(members.scheduler, fixStatusInconsistency)).toBe('FORBIDDEN');
@@ -61,7 +61,7 @@ describeWithNats('rights on the bus', () => {
       throw new Error('it was asked');
     });
     await until('it is refused', () => lines.some((line) => line.includes('does not let this process answer')));
-    expect(await codeOf(members.api, moveWorkflowRun)).toBe('UNAVAILABLE');
+    expect(await codeOf(members.scheduler, moveWorkflowRun)).toBe('UNAVAILABLE');
     const heard: string[] = [];
     members.scheduler.subscribe(taskChanged, () => void heard.push('scheduler'));
     members.api.subscribe(agentOrdered, () => void heard.push('api'));

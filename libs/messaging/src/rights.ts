@@ -3,6 +3,7 @@
  * The page docs/bus.md and the configuration are two forms of the one table below.
  */
 import {
+  abortWorkflowRun,
   agentAsked,
   agentOrdered,
   apiTokenRevoked,
@@ -12,16 +13,22 @@ import {
   endLeftWorkflow,
   expireAgent,
   fixStatusInconsistency,
+  leaseTaskInstances,
   leaseWorkflowRuns,
+  listArrivedLogRecords,
   logRecordStored,
   moveWorkflowRun,
+  OPERATIONS,
   queueTasks,
   reapWorkflowRun,
   releaseWorkflowRuns,
   renewScheduler,
+  reportAttempt,
+  resetTasks,
   settleWorkflowRun,
   subjectOf,
   subjectOfEvent,
+  submitWorkflowRun,
   taskChanged,
   taskQueued,
   workflowControlled,
@@ -39,18 +46,30 @@ export type BusService = (typeof BUS_SERVICES)[number];
 export interface Rights {
   /** Whether it answers the operations that it owns; only as a member of its own group. */
   readonly isAnswering: boolean;
-  /** Operations that it asks for; a service's name stands for all that this service owns. */
-  readonly asks: readonly (Operation | Service)[];
+  /** Operations that it asks for. */
+  readonly asks: readonly Operation[];
   /** Events that it tells of. */
   readonly tells: readonly Event[];
   /** Events that it hears. */
   readonly hears: readonly Event[];
 }
 
+/** What the api passes on for whoever calls it over HTTP. */
+const ROUTED: readonly Operation[] = OPERATIONS.filter(({ owner, http }) => owner !== 'api' && http !== undefined);
+
 export const RIGHTS: Readonly<Record<BusService, Rights>> = {
   api: {
     isAnswering: false,
-    asks: ['state-machine', 'log-sink'],
+    asks: [
+      ...ROUTED,
+      // Inside of routes of its own.
+      abortWorkflowRun,
+      leaseTaskInstances,
+      listArrivedLogRecords,
+      reportAttempt,
+      resetTasks,
+      submitWorkflowRun,
+    ],
     tells: [agentOrdered, agentAsked, apiTokenRevoked],
     hears: [
       taskChanged,
@@ -109,12 +128,22 @@ export function inboxOf(user: string): string {
   return `_INBOX.${user.replace(/[^\w-]/g, '_')}`;
 }
 
+/** Everything that is sent to a service, whatever the operation and the version. */
+export function subjectOfAll(service: Service): string {
+  return `jobmon.*.${service}.>`;
+}
+
+/** The group of a service that refuses what no operation of it is. Not the service's own: of one group a single member gets a message. */
+export function groupOfRefusals(service: Service): string {
+  return `${service}-refusals`;
+}
+
 /** Subjects that a service may send to, and listen to; one with a second word behind it only as a member of that group. */
 export function subjectsOf(service: BusService): { publish: string[]; subscribe: string[] } {
   const { isAnswering, asks, tells, hears } = RIGHTS[service];
   return {
     publish: [
-      ...asks.map((asked) => (typeof asked === 'string' ? `jobmon.v1.${asked}.>` : subjectOf(asked))),
+      ...asks.map(subjectOf),
       ...tells.map(subjectOfEvent),
       // Records of every process go to the sink.
       LOG_SUBJECT,
@@ -122,7 +151,7 @@ export function subjectsOf(service: BusService): { publish: string[]; subscribe:
     ],
     subscribe: [
       `${inboxOf(service)}.>`,
-      ...(isAnswering ? [`jobmon.v1.${service}.> ${service}`] : []),
+      ...(isAnswering ? [`jobmon.v1.${service}.> ${service}`, `${subjectOfAll(service)} ${groupOfRefusals(service)}`] : []),
       ...hears.map(subjectOfEvent),
     ],
   };

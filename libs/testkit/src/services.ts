@@ -24,6 +24,8 @@ export interface ServicesPlace {
   readonly folder: string;
   readonly database_url: string;
   readonly nats_url: string;
+  /** The password of each service's account on NATS, where it has accounts. */
+  readonly nats_password?: (service: ServiceName) => string;
   readonly token: string;
   /** More settings of all processes, as `JOBMON__SECTION__KEY`. */
   readonly env?: NodeJS.ProcessEnv;
@@ -183,7 +185,7 @@ export class Services {
   /** Starts one process and waits for nothing. An api listens on any free port. */
   begin(name: ServiceName, env: NodeJS.ProcessEnv = {}, args: readonly string[] = []): ServiceProcess {
     this.begun += 1;
-    const { folder, database_url, nats_url, token } = this.place;
+    const { folder, database_url, nats_url, nats_password, token } = this.place;
     const instance = `${name}-${this.begun}`;
     const inherited = Object.entries(process.env).filter(([key]) => !/^(JOBMON_|XDG_|npm_)/.test(key));
     const settings: NodeJS.ProcessEnv = {
@@ -191,6 +193,7 @@ export class Services {
       HOME: folder,
       JOBMON__DB__URL: database_url,
       JOBMON__NATS__URL: nats_url,
+      ...(nats_password && { JOBMON__NATS__USER: name, JOBMON__NATS__PASSWORD: nats_password(name) }),
       JOBMON__HTTP__TOKEN: token,
       JOBMON__HTTP__PORT: '0',
       JOBMON__SERVICE__INSTANCE_ID: instance,
