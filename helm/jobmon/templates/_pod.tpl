@@ -22,7 +22,7 @@ imagePullSecrets:
 {{- with $pods.priorityClassName }}
 priorityClassName: {{ . }}
 {{- end }}
-{{- with merge (dict) ($values.nodeSelector | default dict) $pods.nodeSelector }}
+{{- with merge (dict) ($values.nodeSelector | default dict) ($pods.nodeSelector | default dict) }}
 nodeSelector: {{ toYaml . | nindent 2 }}
 {{- end }}
 {{- with concat ($values.tolerations | default list) $pods.tolerations }}
