@@ -587,6 +587,13 @@ describe('the chart as a whole', () => {
     expect(read('helm/jobmon/files/nats/nats.conf')).toBe(natsConfiguration());
   });
 
+  it('takes the values that docs/operating/install.md shows', () => {
+    const page = read('docs/operating/install.md');
+    const shown = [/<<'VALUES'\n([^]*?)VALUES/, /```yaml\n([^]*?)```/].map((block) => parse(block.exec(page)![1]!) as Values);
+    for (const values of shown) expect(render(values).length).toBeGreaterThan(25);
+    expect(shown.map((values) => 'route' in values)).toEqual([false, true]);
+  });
+
   it('is taken by kustomize as plain manifests, in a namespace of its own', () => {
     const { status, stdout, stderr } = spawnSync(kubernetesProgram(ROOT, 'kubectl'), ['kustomize', join(ROOT, 'k8s')], {
       encoding: 'utf8',
