@@ -1,4 +1,4 @@
-// `npm run docs`: writes the pages of docs/ that are generated from the sources. A test fails when one of them is stale.
+// `npm run docs`: writes the pages of docs/ and k8s/, and other files, that are generated from the sources. A test fails when one of them is stale.
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
@@ -16,6 +16,9 @@ const PAGES = [
   ['docs/login.md', 'tools/roles.ts', 'loginPage'],
   ['docs/operations.md', 'tools/operations.ts', 'operationsPage'],
   ['docs/races.md', 'tools/races.ts', 'racesPage'],
+  ['helm/jobmon/files/nats/nats.conf', 'tools/chart.ts', 'natsConfiguration'],
+  ['k8s/migrate.yaml', 'tools/chart.ts', 'plainMigration'],
+  ['k8s/jobmon.yaml', 'tools/chart.ts', 'plainManifests'],
   ['docs/workflow-file.schema.json', 'libs/client/src/workflow-file/schema.ts', 'workflowFileSchemaText'],
 ];
 

@@ -121,6 +121,11 @@ export async function packClient(folder) {
   writeFileSync(path.join(home, 'package.json'), `${JSON.stringify(manifest(), undefined, 2)}\n`);
   cpSync(path.join(ROOT, 'LICENSE'), path.join(home, 'LICENSE'));
   cpSync(path.join(ROOT, 'docs', 'sdk.md'), path.join(home, 'README.md'));
+  return tarballOf(home, folder);
+}
+
+/** Packs the package in `home` as it is; answers the path of its tarball in `folder`. */
+export function tarballOf(home, folder) {
   const args = ['pack', '--json', '--ignore-scripts', '--pack-destination', folder];
   const packed = spawnSync('npm', args, { cwd: home, encoding: 'utf8' });
   if (packed.status !== 0) throw new Error(`npm pack failed: ${packed.stderr}`);

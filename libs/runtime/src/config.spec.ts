@@ -255,3 +255,27 @@ it('hides what NATS is told', () => {
   const shown = describeConfig(loadConfig({ env }).config);
   expect(shown['nats']).toEqual({ url: 'nats://a:***@one:4222,nats://b:***@two:4222', password: '***' });
 });
+
+describe('the account of the database', () => {
+  const urlOf = (env: Record<string, string>): string => loadConfig({ env: { HOME: '/home/ada', ...env } }).config.db.url;
+
+  it('is taken from settings of its own, written as it is, so that a secret holds the password alone', () => {
+    const account = { JOBMON__DB__USER: 'app', JOBMON__DB__PASSWORD: 'p@ss/w%rd:1' };
+    const url = 'mariadb://app:p%40ss%2Fw%25rd%3A1@db:3306/jobmon';
+    expect(urlOf({ ...account, JOBMON__DB__URL: 'mariadb://db:3306/jobmon' })).toBe(url);
+    expect(urlOf({ ...account, JOBMON__DB__URL: 'mariadb://other:else@db/jobmon' })).toBe(url);
+    expect(urlOf({ JOBMON__DB__PASSWORD: 'new', JOBMON__DB__URL: 'mysql://ada:old@db/jobmon' })).toBe(
+      'mysql://ada:new@db:3306/jobmon',
+    );
+    expect(urlOf({ ...account, JOBMON__DB__URL: 'sqlite:/data/a.sqlite' })).toBe('sqlite:/data/a.sqlite');
+  });
+
+  it('is never shown', () => {
+    const env = { JOBMON__DB__URL: 'mariadb://db/jobmon', JOBMON__DB__USER: 'app', JOBMON__DB__PASSWORD: 'hush-hush' };
+    const { config } = loadConfig({ env: { HOME: '/home/ada', ...env } });
+    expect(JSON.stringify(describeConfig(config))).not.toContain('hush');
+    const broken = { HOME: '/home/ada', ...env, JOBMON__DB__URL: 'mariadb://db' };
+    expect(refusal({ env: broken })).not.toContain('hush');
+    expect(refusal({ env: { ...broken, JOBMON__DB__USER: '' } })).toMatch(/db\.user/);
+  });
+});

@@ -11,7 +11,7 @@ import { join, resolve } from 'node:path';
 import { JobmonError } from '@jobmon/contracts';
 import { isMap, isScalar, LineCounter, parseDocument, type Node } from 'yaml';
 import { z } from 'zod';
-import { formatDatabaseUrl, parseDatabaseUrl } from './database-url';
+import { formatDatabaseUrl, parseDatabaseUrl, withAccount } from './database-url';
 
 /** A file name, absolute in the end; `~/` is the home folder. */
 const FilePath = z
@@ -107,6 +107,9 @@ const Settings = z.object({
   db: z.object({
     /** `sqlite:FILE`, `mysql://USER:PASSWORD@HOST:PORT/DATABASE` or `mariadb://…`. Default: a file in the user's data folder. */
     url: DatabaseUrl,
+    /** Account on a server, in place of the one in the address, so that a secret may hold the password alone; written as it is, not as %XX. */
+    user: z.string().min(1).max(255).optional(),
+    password: z.string().max(1_024).optional(),
     /** Connections of this process to a database on a server: those of all processes together must fit into its `max_connections`. */
     connections_max: whole(2, 1_000).default(16),
   }),
@@ -316,6 +319,8 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
     const [section, name] = key.split('.') as [string, string];
     (tree[section] as Record<string, unknown>)[name] = value;
   }
+  const { url, user, password } = tree['db'] as Record<string, unknown>;
+  if (typeof url === 'string') tree['db']!['url'] = withAccount(url, { user, password });
   const parsed = Settings.safeParse(tree);
   for (const issue of parsed.error?.issues ?? []) {
     const key = issue.path.slice(0, 2).join('.');
@@ -354,7 +359,14 @@ const KEYS: readonly string[] = SECTIONS.flatMap((section) =>
   Object.keys(Settings.shape[section].shape).map((key) => `${section}.${key}`),
 );
 /** A wrong value of these is not repeated in the error: it may hold a password. */
-const SECRET_KEYS: ReadonlySet<string> = new Set(['db.url', 'http.token', 'nats.url', 'nats.password', 'nats.token']);
+const SECRET_KEYS: ReadonlySet<string> = new Set([
+  'db.url',
+  'db.password',
+  'http.token',
+  'nats.url',
+  'nats.password',
+  'nats.token',
+]);
 /** The Python system's name of the database's address. `db.url` wins where one source gives both. */
 const DATABASE_ALIAS = 'db.sqlalchemy_database_uri';
 /**

@@ -46,6 +46,15 @@ export function formatDatabaseUrl(address: DatabaseAddress): string {
   return `${address.kind}://${encodeURIComponent(address.user)}${password}@${host}:${address.port}/${database}`;
 }
 
+/** The address of a server with this account in place of its own; a file has none, and stays what it is. What is no text is not given. */
+export function withAccount(url: string, { user, password }: { readonly user: unknown; readonly password: unknown }): string {
+  const [, scheme, own = '', rest] = /^((?:mysql|mariadb)(?:\+[a-z0-9_]+)?:\/\/)(?:([^/@]*)@)?(.*)$/is.exec(url) ?? [];
+  if (scheme === undefined || (typeof user !== 'string' && typeof password !== 'string')) return url;
+  const [ownUser = '', ownPassword = ''] = own.split(/:(.*)/s);
+  const account = [user, password].map((part) => (typeof part === 'string' ? encodeURIComponent(part) : undefined));
+  return `${scheme}${account[0] ?? ownUser}:${account[1] ?? ownPassword}@${rest}`;
+}
+
 /** The address as it may be shown: the password hidden. */
 export function describeDatabase(address: DatabaseAddress): string {
   return formatDatabaseUrl(address.kind === 'sqlite' || address.password === '' ? address : { ...address, password: '***' });

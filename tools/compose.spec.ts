@@ -1,0 +1,151 @@
+/** docker/compose: the settings of a machine, good and bad, and what docker/compose.yaml promises. */
+import { spawnSync } from 'node:child_process';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parse } from 'yaml';
+
+const ROOT = join(__dirname, '..');
+const DOCKER = join(ROOT, 'docker');
+const KEYS = ['WEB_SERVICE_PORT', 'EXTERNAL_DB_PORT', 'LOCAL_PATH', 'LOCAL_PATH_READ_ONLY', 'JOBMON_INI'];
+
+interface Compose {
+  readonly services: Record<string, { image: string; ports?: string[]; user?: string; environment?: Record<string, string> }>;
+}
+
+let folder: string;
+beforeAll(() => {
+  folder = realpathSync(mkdtempSync(join(tmpdir(), 'jobmon-compose-')));
+  // Stands in the place of Docker's: says what it was given.
+  const program = join(folder, 'docker-compose');
+  writeFileSync(
+    program,
+    '#!/bin/sh\necho "$WEB_SERVICE_PORT $EXTERNAL_DB_PORT $LOCAL_PATH $LOCAL_PATH_INSIDE $LOCAL_PATH_READ_ONLY $*"\n',
+  );
+  writeFileSync(join(folder, 'docker'), '#!/bin/sh\nexit 1\n');
+  for (const name of ['docker-compose', 'docker']) chmodSync(join(folder, name), 0o755);
+  mkdirSync(join(folder, 'files'));
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+function compose(ini: string | undefined, env: NodeJS.ProcessEnv = {}, path = `${folder}:/usr/bin:/bin`) {
+  const clean = Object.fromEntries(Object.entries(process.env).filter(([key]) => !KEYS.includes(key)));
+  const file = join(folder, 'jobmon.ini');
+  if (ini !== undefined) writeFileSync(file, ini);
+  const given = ini === undefined ? {} : { JOBMON_INI: file };
+  const options = { encoding: 'utf8', env: { ...clean, HOME: folder, ...given, ...env, PATH: path } } as const;
+  const { status, stdout, stderr } = spawnSync(join(DOCKER, 'compose'), ['config'], options);
+  return { status, out: stdout.trim(), err: stderr.trim() };
+}
+
+describe('docker/compose', () => {
+  it('gives the example what no file gives', () => {
+    const work = join(realpathSync(DOCKER), 'work');
+    const { status, out } = compose(readFileSync(join(DOCKER, 'jobmon.ini.example'), 'utf8').replace('./work', work));
+    expect([status, out]).toEqual([0, expect.stringContaining(`3000 3306 ${work} ${work} true -p jobmon -f `)]);
+    expect(existsSync(work)).toBe(true);
+  });
+
+  it('takes each key in the forms that people write', () => {
+    const ini = `[jobmon]\r\n# a remark\nWEB_SERVICE_PORT = 8080\nEXTERNAL_DB_PORT=127.0.0.1:13306\nLOCAL_PATH="~/files"\nLOCAL_PATH_READ_ONLY=false`;
+    expect(compose(ini).out).toMatch(`8080 13306 ${folder}/files ${folder}/files false`);
+    expect(compose('LOCAL_PATH=~\n').out).toMatch(` ${folder} ${folder} true`);
+    expect(compose('LOCAL_PATH=~/.\n').out).toMatch(` ${folder} ${folder} true`);
+    expect(compose('WEB_SERVICE_PORT=1\n', { WEB_SERVICE_PORT: '2' }).out).toMatch(/^2 /);
+  });
+
+  it.each([
+    ['WEB_SERVICE_PORT=abc', /WEB_SERVICE_PORT=abc must be a port from 1 to 65535/],
+    ['WEB_SERVICE_PORT=65536', /must be a port/],
+    ['WEB_SERVICE_PORT=0', /must be a port/],
+    ['WEB_SERVICE_PORT=0.0.0.0:3000', /or localhost:PORT/],
+    ['EXTERNAL_DB_PORT=3000', /are both 3000/],
+    ['LOCAL_PATH=/', /would hide/],
+    ['LOCAL_PATH=/usr', /would hide/],
+    ['LOCAL_PATH=/no/such/folder', /is no folder of this machine/],
+    ['LOCAL_PATH_READ_ONLY=perhaps', /must be true or false/],
+    ['WEB_PORT=1', /line 1: 'WEB_PORT' is no setting; there are WEB_SERVICE_PORT/],
+    ['port 1', /is no KEY=VALUE/],
+  ])('refuses %s', (line, sentence) => {
+    const { status, out, err } = compose(`${line}\n`);
+    expect([status, out]).toEqual([2, '']);
+    expect(err).toMatch(sentence);
+  });
+
+  it('says what to install where there is no Docker', () => {
+    const bare = join(folder, 'bare');
+    mkdirSync(bare);
+    const tools = ['sh', 'dirname', 'sed', 'mkdir'].map((tool) => `ln -s "$(command -v ${tool})" ${bare}/${tool}`).join(' && ');
+    expect(spawnSync('sh', ['-c', tools]).status).toBe(0);
+    expect(compose('', { LOCAL_PATH: folder }, bare).err).toMatch(/install Docker/);
+  });
+});
+
+describe('docker/compose.yaml', () => {
+  const text = readFileSync(join(DOCKER, 'compose.yaml'), 'utf8');
+  const { services } = parse(text, { merge: true }) as Compose;
+
+  it('has every process, images of this version and none called latest', () => {
+    const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { version: string };
+    const own = Object.entries(services).filter(([, { image }]) => image.includes('JOBMON_IMAGES'));
+    expect(own.map(([name]) => name).sort()).toEqual(
+      ['agent', 'api', 'log-sink', 'migration', 'reaper', 'scheduler', 'settings', 'state-machine'].sort(),
+    );
+    for (const [, { image }] of own)
+      expect(image).toMatch(new RegExp(`:\\$\\{JOBMON_VERSION:-${version.replaceAll('.', '\\.')}\\}$`));
+    for (const { image } of Object.values(services)) expect(image).not.toMatch(/latest|^[^:]+$/);
+  });
+
+  it('is reachable from this machine only, and holds no secret', () => {
+    const ports = Object.values(services).flatMap(({ ports = [] }) => ports);
+    expect(ports).toHaveLength(2);
+    for (const port of ports) expect(port).toMatch(/^127\.0\.0\.1:/);
+    for (const { environment = {} } of Object.values(services)) {
+      expect(Object.keys(environment).filter((key) => /TOKEN|DB__URL|_PASSWORD$/.test(key))).toEqual(
+        ['MARIADB_RANDOM_ROOT_PASSWORD'].filter((key) => key in environment),
+      );
+    }
+  });
+
+  const real = ['/usr/bin/docker-compose', '/usr/local/bin/docker-compose'].find((file) => existsSync(file));
+  (real === undefined ? it.skip : it)('is a compose file to docker-compose (skipped where that is not installed)', () => {
+    const path = `/usr/bin:/bin:/usr/local/bin`;
+    const { status, out, err } = compose('', { LOCAL_PATH: folder }, path);
+    expect([status, err]).toEqual([0, expect.not.stringMatching(/error/i)]);
+    const whole = parse(out) as { services: Record<string, { volumes: unknown[] }> };
+    expect(whole.services.agent?.volumes).toContainEqual(
+      expect.objectContaining({ source: folder, target: folder, read_only: true }),
+    );
+  });
+});
+
+describe('docker/first-settings.mjs', () => {
+  const make = (at: string) => spawnSync(process.execPath, [join(DOCKER, 'first-settings.mjs'), at], { encoding: 'utf8' });
+
+  it('makes settings that fit together, once, and keeps the database from the agent', () => {
+    const at = join(folder, 'volumes');
+    expect(make(at).status).toBe(0);
+    const read = (file: string): string => readFileSync(join(at, file), 'utf8');
+    const of = (name: string) => parse(read(`${name}/jobmon.yaml`)) as { db: { url: string }; http: { token: string } };
+    const accounts = read('database/accounts.sql');
+    expect(accounts).not.toMatch(/@[A-Z]+_PASSWORD@'/);
+    for (const name of ['services', 'migration']) expect(accounts).toContain(`'${new URL(of(name).db.url).password}'`);
+    expect(of('agent').http.token).toBe(of('services').http.token);
+    expect(read('agent/jobmon.yaml')).not.toMatch(/mariadb/);
+    const before = statSync(join(at, 'database/accounts.sql')).mtimeMs;
+    expect(make(at).status).toBe(0);
+    expect(statSync(join(at, 'database/accounts.sql')).mtimeMs).toBe(before);
+    rmSync(join(at, 'agent'), { recursive: true });
+    expect(make(at)).toMatchObject({ status: 1, stderr: expect.stringMatching(/down -v removes all/) });
+  });
+});
