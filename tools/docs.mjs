@@ -39,7 +39,10 @@ for (const [page, source, make] of PAGES) {
     keepNames: true,
     logLevel: 'warning',
   });
-  writeFileSync(join(ROOT, page), require(outfile)[make](ROOT));
+  const prettier = require('prettier');
+  const options = { ...(await prettier.resolveConfig(join(ROOT, page))), filepath: page };
+  const text = require(outfile)[make](ROOT);
+  writeFileSync(join(ROOT, page), page.endsWith('.md') ? await prettier.format(text, options) : text);
   rmSync(outfile);
   console.log(`written: ${page}`);
 }

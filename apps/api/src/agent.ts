@@ -37,6 +37,8 @@ const LOOK_INTERVAL_MS = 1_000;
  * transaction that reads what is queued, and without news it would find the same again.
  */
 const LOOK_INTERVAL_MS_MAX = 8_000;
+/** How long a lease is waited for, as for batches of reports: another state machine is asked then (docs/decisions/leases.md). */
+const LEASE_MS_MAX = 6_000;
 /** Orders are rare, and each is told of: a call that waits for one looks by itself this often. */
 const ORDERS_INTERVAL_MS = 5_000;
 /** Rows looked up in one statement. */
@@ -220,7 +222,7 @@ export async function answerLease(
         const { task_instance_ids } = await sender.send(
           leaseTaskInstances,
           { agent_id, wanted, failed_tasks },
-          { request_id: call.request_id },
+          { request_id: call.request_id, timeout_ms: LEASE_MS_MAX },
         );
         if (task_instance_ids.length > 0) return { assignments: await readAssignments(database, task_instance_ids) };
         interval_ms = Math.min(interval_ms * 2, LOOK_INTERVAL_MS_MAX);

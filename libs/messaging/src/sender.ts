@@ -4,11 +4,14 @@
  */
 import { MESSAGE_BYTES_MAX, type Operation, type ReplyOf, type RequestOf } from '@jobmon/contracts';
 import { Coalescer } from './coalescer';
-import { replyOf, send, type MessageContext, type Messenger, type Outcome } from './messenger';
+import { replyOf, send, type MessageContext, type Messenger, type Outcome, type RequestOptions } from './messenger';
 
 export interface Sender {
-  /** Sends one call and answers its reply; throws its error as a JobmonError. A call over the bus's limit is TOO_LARGE. */
-  send<O extends Operation>(operation: O, request: RequestOf<O>, context?: MessageContext): Promise<ReplyOf<O>>;
+  /**
+   * Sends one call and answers its reply; throws its error as a JobmonError. A call over the bus's limit is TOO_LARGE. A time-out is heard for
+   * calls that go alone.
+   */
+  send<O extends Operation>(operation: O, request: RequestOf<O>, options?: RequestOptions): Promise<ReplyOf<O>>;
   /** Takes no more calls of coalesced operations and waits for those it took. */
   drain(): Promise<void>;
 }
@@ -17,6 +20,11 @@ export interface Sender {
 const CALLS_MAX = 500;
 /** Calls of one operation that wait; at 5,000 a second this is what the longest accepted delay of 2 s holds. */
 const WAITING_MAX = 10_000;
+/**
+ * How long a message of many calls is waited for. Whoever was to answer is dead or frozen then, and all that waits behind the message goes to
+ * another: as short as a takeover within 10 s needs (docs/decisions/leases.md), longer than any batch of a healthy database.
+ */
+const ANSWER_MS_MAX = 6_000;
 /** What a message needs besides its requests: the envelope and the request ids of its context. */
 const ENVELOPE_BYTES_MAX = 2_048;
 /** Request ids told with a coalesced message: enough to find it by any of a few, bounded for the envelope. */
@@ -39,7 +47,7 @@ export function createSender(messenger: Messenger): Sender {
         messenger.request(
           operation,
           calls.map((call) => call.request),
-          joinedContext(calls),
+          { ...joinedContext(calls), timeout_ms: ANSWER_MS_MAX },
         ),
       rows_max: CALLS_MAX,
       bytes_max: MESSAGE_BYTES_MAX - ENVELOPE_BYTES_MAX,
@@ -51,8 +59,9 @@ export function createSender(messenger: Messenger): Sender {
   };
 
   return {
-    async send<O extends Operation>(operation: O, request: RequestOf<O>, context: MessageContext = {}): Promise<ReplyOf<O>> {
-      if (operation.batch === undefined) return send(messenger, operation, request, context);
+    async send<O extends Operation>(operation: O, request: RequestOf<O>, options: RequestOptions = {}): Promise<ReplyOf<O>> {
+      if (operation.batch === undefined) return send(messenger, operation, request, options);
+      const { timeout_ms: _, ...context } = options;
       return replyOf((await coalescerOf(operation).add({ request, context })) as Outcome<ReplyOf<O>>);
     },
     async drain() {
