@@ -22,6 +22,14 @@ const PAGES = [
   ['docs/workflow-file.schema.json', 'libs/client/src/workflow-file/schema.ts', 'workflowFileSchemaText'],
 ];
 
+/** As the formatter wants it, unless it is told to leave the page alone. */
+async function formatted(page, text) {
+  const prettier = require('prettier');
+  const { ignored } = await prettier.getFileInfo(join(ROOT, page), { ignorePath: join(ROOT, '.prettierignore') });
+  if (ignored || !page.endsWith('.md')) return text;
+  return prettier.format(text, { ...(await prettier.resolveConfig(join(ROOT, page))), filepath: page });
+}
+
 for (const [page, source, make] of PAGES) {
   // Bundled inside the checkout, so that packages are found in its node_modules.
   const outfile = join(ROOT, 'dist', 'docs', `${make}.cjs`);
@@ -39,10 +47,8 @@ for (const [page, source, make] of PAGES) {
     keepNames: true,
     logLevel: 'warning',
   });
-  const prettier = require('prettier');
-  const options = { ...(await prettier.resolveConfig(join(ROOT, page))), filepath: page };
   const text = require(outfile)[make](ROOT);
-  writeFileSync(join(ROOT, page), page.endsWith('.md') ? await prettier.format(text, options) : text);
+  writeFileSync(join(ROOT, page), await formatted(page, text));
   rmSync(outfile);
   console.log(`written: ${page}`);
 }
