@@ -56,7 +56,7 @@ const FAREWELL_MS_MAX = 3_000;
 /** Why commands are ended when the server knows the agent no more. */
 const GIVEN_UP = 'the server has given the attempt up, since it had not heard of its agent';
 
-export interface AgentSettings extends Omit<AttemptsSettings, 'onNews'> {
+export interface AgentSettings extends Omit<AttemptsSettings, 'onNews' | 'mayStart'> {
   /** Where the api answers. Asked at each try to join: a server that was started anew may have another address and token. */
   readonly findApi: () => Promise<Server>;
   readonly any_user: boolean;
@@ -113,7 +113,8 @@ export class Agent {
   start(): void {
     const { state_directory, log } = this.settings;
     this.releaseFolder = holdStateDirectory(state_directory);
-    this.attempts = new Attempts({ ...this.settings, onNews: () => this.wake() });
+    const mayStart = (): boolean => !this.lease.isOverdue;
+    this.attempts = new Attempts({ ...this.settings, onNews: () => this.wake(), mayStart });
     this.loop = this.run().catch((error: unknown) => log.error({ error }, 'the agent has stopped by a defect of its own'));
   }
 

@@ -27,6 +27,8 @@ export interface AttemptsSettings {
   readonly log: Logger;
   /** Something has changed that loops may wait for: a report is there, room has come. */
   readonly onNews: () => void;
+  /** As the plug-ins ask it (`ClusterSettings`). */
+  readonly mayStart: () => boolean;
 }
 
 interface Known {
@@ -47,10 +49,10 @@ export class Attempts {
 
   /** Opens the plug-ins. Throws when a cluster's type has none, or when the state directory can't be written. */
   constructor(private readonly settings: AttemptsSettings) {
-    const { clusters, cores, memory_gib, state_directory } = settings;
+    const { clusters, cores, memory_gib, state_directory, mayStart } = settings;
     for (const [name, type] of Object.entries(clusters)) {
       const onReport = (report: AttemptReport) => this.onReport(report);
-      this.clusters.set(name, openCluster(type, { state_directory, cores, memory_gib, onReport }));
+      this.clusters.set(name, openCluster(type, { state_directory, cores, memory_gib, onReport, mayStart }));
     }
   }
 

@@ -222,7 +222,7 @@ export async function answerLease(
         const { task_instance_ids } = await sender.send(
           leaseTaskInstances,
           { agent_id, wanted, failed_tasks },
-          { request_id: call.request_id, timeout_ms: LEASE_MS_MAX },
+          { ...call.context, timeout_ms: LEASE_MS_MAX },
         );
         if (task_instance_ids.length > 0) return { assignments: await readAssignments(database, task_instance_ids) };
         interval_ms = Math.min(interval_ms * 2, LOOK_INTERVAL_MS_MAX);
@@ -337,7 +337,7 @@ export async function answerReports(
 ): Promise<ReplyOf<typeof reportAttempts>> {
   const { sender } = room;
   const outcomes = await Promise.allSettled(
-    reports.map((report) => sender.send(reportAttempt, { agent_id, report: shortened(report) }, { request_id: call.request_id })),
+    reports.map((report) => sender.send(reportAttempt, { agent_id, report: shortened(report) }, call.context)),
   );
   const failed = outcomes.find((outcome) => outcome.status === 'rejected');
   // The agent sends the whole list again; what was written answers its standing status then.

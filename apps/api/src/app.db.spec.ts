@@ -72,6 +72,27 @@ describeOnDatabases('the api over HTTP', (database) => {
     }
   });
 
+  it('tells the trace of the caller in its log line, and heeds no header that is none', async () => {
+    const trace = '4bf92f3577b34da6a3ce929d0e0e4736';
+    const traceOf = async (traceparent: string): Promise<unknown> => {
+      const { headers } = await call(served, 'GET', '/api/v3/', undefined, { traceparent });
+      return (await linesOf(headers['x-request-id'] as string))[0]?.trace_id;
+    };
+    for (const good of [`00-${trace}-00f067aa0ba902b7-01`, `01-${trace}-00f067aa0ba902b7-00-more`]) {
+      expect([good, await traceOf(good)]).toEqual([good, trace]);
+    }
+    const nothing = '0'.repeat(32);
+    for (const bad of [
+      `ff-${trace}-00f067aa0ba902b7-01`,
+      `00-${nothing}-00f067aa0ba902b7-01`,
+      trace,
+      `00-${trace}-${'0'.repeat(16)}-01`,
+      'x',
+    ]) {
+      expect([bad, await traceOf(bad)]).toEqual([bad, undefined]);
+    }
+  });
+
   it('sends the fixed headers with every answer, and no CORS headers', async () => {
     for (const path of ['/api/v3/', '/api/v4/workflows', '/nothing', '/api/v4/workflows/x', '/api/docs']) {
       const { headers } = await call(served, 'GET', path);

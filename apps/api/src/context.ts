@@ -1,6 +1,6 @@
 /** What the api is started with, and what a handler is told about the call it answers. */
 import type { Database } from '@jobmon/entities';
-import type { Messenger, Sender } from '@jobmon/messaging';
+import type { MessageContext, Messenger, Sender } from '@jobmon/messaging';
 import type { Health } from '@jobmon/messaging/service';
 import type { Config, Logger } from '@jobmon/runtime';
 import type { Principal } from './principal';
@@ -36,7 +36,8 @@ export interface Room extends ApiContext {
 
 /** One call over HTTP, as handlers see it. */
 export interface Call {
-  readonly request_id: string;
+  /** What is told with each message that this call sends. */
+  readonly context: MessageContext;
   /** Who asks; undefined when login is off, and for operations that need no credential. */
   readonly principal: Principal | undefined;
   /** Aborted when the caller hangs up or the server closes. Made when it is first asked for: most calls never wait. */

@@ -29,7 +29,7 @@ export async function* followRecords(
   call: Call,
 ): AsyncGenerator<Reply, void, void> {
   const signal = call.signal();
-  const context = { request_id: call.request_id };
+  const context = call.context;
   const news = new News();
   const stop = messenger.subscribe(logRecordStored, () => news.tell());
   try {

@@ -7,6 +7,7 @@
 import { JobmonError, type ErrorCode } from '@jobmon/contracts';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Logger } from '@jobmon/runtime';
+import { originOf } from './trace';
 
 /** One value that its schema refuses, in the shape of both protocols' lists. */
 export interface Fault {
@@ -21,7 +22,7 @@ export interface Fault {
 export function sendError(thrown: unknown, request: FastifyRequest, reply: FastifyReply, log: Logger): void {
   const error = named(thrown);
   if (error.code === 'INTERNAL') {
-    log.error({ err: error.cause ?? error, request_id: request.id, route: request.routeOptions.url }, 'a request met a defect');
+    log.error({ err: error.cause ?? error, ...originOf(request), route: request.routeOptions.url }, 'a request met a defect');
   }
   reply.refusal = error;
   if (error.code === 'UNAUTHORIZED') reply.header('www-authenticate', 'Bearer');

@@ -8,6 +8,7 @@ import type { JobmonError } from '@jobmon/contracts';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { metrics, type Logger } from '@jobmon/runtime';
 import { LoginRefusal } from './principal';
+import { originOf } from './trace';
 
 declare module 'fastify' {
   interface FastifyReply {
@@ -76,7 +77,7 @@ function lineOf(
   refusal: JobmonError | null,
 ): Record<string, unknown> {
   const line: Record<string, unknown> = {
-    request_id: request.id,
+    ...originOf(request),
     method: request.method,
     route: request.routeOptions.url ?? 'unknown',
     path: request.url

@@ -17,6 +17,7 @@ import { makeGate, type Gate } from './gate';
 import { answerMethodNotAllowed, type Fault } from './refusal';
 import { contextOf } from './request-log';
 import { sendEvents } from './stream';
+import { originOf } from './trace';
 
 /** The methods that Fastify routes; each path answers 405 to those it does not have. */
 const METHODS: readonly HTTPMethods[] = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
@@ -42,7 +43,7 @@ export function registerRoutes(server: FastifyInstance, context: ApiContext, clo
     const own = handlers.get(operation);
     if (operation.owner === 'api' && own === undefined)
       throw new Error(`the api owns ${operation.name} and has no handler for it`);
-    const answer: Answer = own ?? ((request, call) => sender.send(operation, request as never, { request_id: call.request_id }));
+    const answer: Answer = own ?? ((request, call) => sender.send(operation, request as never, call.context));
     const handler = handlerOf(operation, http, answer, context, gate, closing);
     for (const path of pathsOf(http)) {
       const url = path.replace(/\{(\w+)\}/g, ':$1');
@@ -106,7 +107,7 @@ function handlerOf(
 function callOf(request: FastifyRequest, reply: FastifyReply, closing: AbortSignal): Call {
   let signal: AbortSignal | undefined;
   return {
-    request_id: request.id,
+    context: originOf(request),
     principal: request.principal,
     signal: () => {
       if (signal !== undefined) return signal;

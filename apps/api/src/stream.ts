@@ -6,6 +6,7 @@
 import { once } from 'node:events';
 import type { FastifyReply } from 'fastify';
 import type { Logger } from '@jobmon/runtime';
+import { originOf } from './trace';
 
 const COMMENT_INTERVAL_MS = 15_000;
 
@@ -32,7 +33,7 @@ export async function sendEvents(
       step = await iterator.next();
     }
   } catch (thrown) {
-    if (!signal.aborted) log.warn({ err: thrown, request_id: reply.request.id }, 'a stream of events broke off');
+    if (!signal.aborted) log.warn({ err: thrown, ...originOf(reply.request) }, 'a stream of events broke off');
   } finally {
     clearInterval(timer);
     await iterator.return?.();

@@ -18,5 +18,5 @@ export async function submit(
     throw new JobmonError('CONFLICT', `workflow ${workflow.id} is done: its tasks do not run again`, { rule: 'workflow_done' });
   }
   if (workflow.created_date === null || workflow.dag_created_date === null) await sealGraph(database, workflow);
-  return sender.send(submitWorkflowRun, request, { request_id: call.request_id });
+  return sender.send(submitWorkflowRun, request, call.context);
 }

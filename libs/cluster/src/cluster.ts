@@ -21,6 +21,11 @@ export interface ClusterSettings {
    * reported by its end alone. Called from the event loop, never inside `start`, `adopt` or `kill`; must not throw.
    */
   readonly onReport: (report: AttemptReport) => void;
+  /**
+   * Asked at the very moment a command would start; while it is false, what waits goes on waiting. An agent that was frozen says so when it
+   * thaws, before it knows what is still its own. Always true when absent.
+   */
+  readonly mayStart?: () => boolean;
 }
 
 /** A plug-in: starts commands, watches them, ends them. */

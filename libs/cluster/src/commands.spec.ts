@@ -141,6 +141,24 @@ describe('hard commands', () => {
   });
 });
 
+describe('while nothing may start', () => {
+  it('what is taken waits; then it starts, and what was ordered to end meanwhile does not', async () => {
+    let mayStart = false;
+    let asked = 0;
+    const cluster = bench.open('multiprocess', { mayStart: () => ++asked < 0 || mayStart });
+    cluster.start(bench.assignment(1, 'echo one'));
+    cluster.start(bench.assignment(2, 'echo two'));
+    // Both are ready, and have been asked for more than once since.
+    while (asked < 6) await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(bench.reports).toEqual([]);
+    for (const id of [1, 2]) expect(look(attemptsDirectory(bench.settings.state_directory), id).is).toBe('unclaimed');
+    cluster.kill(2);
+    expect(await bench.end(2)).toMatchObject({ status: 'E', error_description: 'ended by order before it started' });
+    mayStart = true;
+    expect(await bench.end(1)).toMatchObject({ status: 'D', stdout_log: 'one\n' });
+  });
+});
+
 describe('where output goes', () => {
   it('goes to jobmon-logs/<workflow>/<task>.<instance> in the working directory', async () => {
     bench.open('sequential').start(bench.assignment(3, 'echo out; echo err >&2', { task_name: 'fit' }));

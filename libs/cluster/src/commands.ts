@@ -279,7 +279,7 @@ export class Commands implements Cluster {
 
   /** Gives ready attempts to idle launchers, and makes launchers up to one for each slot. The first one is not passed by others. */
   private handOver(): void {
-    if (this.isClosed) return;
+    if (this.isClosed || this.settings.mayStart?.() === false) return;
     for (let held = this.ready[0]; held !== undefined; held = this.ready[0]) {
       if (held.state === 'waiting' && !held.isKilled) {
         const launcher = fitsBeside(this.active, held.takes, this.size) ? this.idleLauncher() : null;

@@ -20,6 +20,8 @@ export type Outcome<T> = { readonly ok: T } | { readonly error: ErrorBody };
 export interface MessageContext {
   /** Ties the log lines of one HTTP request together across services. */
   readonly request_id?: string;
+  /** Of the caller's trace, 32 hexadecimal digits (W3C Trace Context), where it told one. */
+  readonly trace_id?: string;
 }
 
 /**

@@ -49,6 +49,25 @@ it('makes one message of calls that wait, and gives each its own reply or error'
   ]);
 });
 
+it('tells the trace of a message where it is the only one', async () => {
+  for (const [second, told] of [
+    ['t-1', 't-1'],
+    [undefined, 't-1'],
+    ['t-2', undefined],
+  ]) {
+    const { sender, messages, gates } = setup();
+    const held = sender.send(batched, { value: 'held' });
+    while (messages.length === 0) await new Promise((go) => setImmediate(go));
+    const waiting = ['t-1', second].map((trace_id) =>
+      sender.send(batched, { value: 'x' }, trace_id === undefined ? {} : { trace_id }),
+    );
+    gates[0]!();
+    await Promise.all([held, ...waiting]);
+    expect(messages[1]).toMatchObject({ values: ['x', 'x'], context: told === undefined ? {} : { trace_id: told } });
+    expect(Object.keys(messages[1]!.context)).toHaveLength(told === undefined ? 0 : 1);
+  }
+});
+
 it('sends operations without a batch key each as a message of its own', async () => {
   const { sender, messages } = setup();
   await Promise.all(['a', 'b'].map((text) => sender.send(single, { value: text })));

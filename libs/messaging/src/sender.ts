@@ -80,11 +80,14 @@ function bytesOf(request: unknown): number {
   }
 }
 
-/** One context for a message of many calls: the ids of the first few, joined by commas. */
+/** One context for a message of many calls: the ids of the first few, joined by commas; a trace only where it is the one of all that tell one. */
 function joinedContext(calls: readonly Call[]): MessageContext {
   const ids: string[] = [];
+  const traces = new Set<string>();
   for (const { context } of calls) {
     if (context.request_id !== undefined && ids.length < REQUEST_IDS_MAX) ids.push(context.request_id.slice(0, 128));
+    if (context.trace_id !== undefined) traces.add(context.trace_id);
   }
-  return ids.length === 0 ? {} : { request_id: ids.join(',') };
+  const [trace_id] = traces.size === 1 ? traces : [];
+  return { ...(ids.length > 0 && { request_id: ids.join(',') }), ...(trace_id !== undefined && { trace_id }) };
 }

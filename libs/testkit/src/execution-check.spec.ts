@@ -112,7 +112,7 @@ it.each([
   expect(kinds({ ...TWICE, silences: [{ host: HOST, ...silence }] })).toEqual(['run twice at once']);
 });
 
-it('excuses the older attempt that an agent starts as it thaws, and not one that it starts later', () => {
+it('excuses the older attempt that starts late while its agent is frozen, and not one that starts when it has thawed', () => {
   const thawed = (at: number) => [
     ...RIGHT.log.slice(0, 3),
     start('b', 4, 19),
@@ -121,8 +121,8 @@ it('excuses the older attempt that an agent starts as it thaws, and not one that
     end('b', 4, 21),
   ];
   const silences = [{ host: HOST, from: 12.5, to: 19.1 }];
-  expect(judge({ ...RIGHT, limit: 2, log: thawed(19.5), silences }).excused).toHaveLength(1);
-  expect(judge({ ...RIGHT, limit: 2, log: thawed(20.5), silences }).excused).toHaveLength(0);
+  expect(judge({ ...RIGHT, limit: 2, log: thawed(19), silences }).excused).toHaveLength(1);
+  expect(judge({ ...RIGHT, limit: 2, log: thawed(19.2), silences }).excused).toHaveLength(0);
 });
 
 it("does not excuse one attempt that is started twice, whatever its agent's silence", () => {

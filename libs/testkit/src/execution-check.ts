@@ -156,8 +156,8 @@ function runsOf(log: readonly Executed[]): Run[] {
 /**
  * Commands of a task that ran at one time: by the times of their starts and ends, or by the lock. Such a pair is nobody's fault only when
  * the older one's host was silent for longer than its lease, and the newer one started while or after it was, no sooner than half a lease
- * into it: until then the last sign of life before it held. Nobody else's silence counts. Older is the attempt that was made first; a host
- * that thaws has a sixth of its lease to ask what is still its own.
+ * into it: until then the last sign of life before it held. Nobody else's silence counts. Older is the attempt that was made first,
+ * also when it was started last; a host that thaws starts nothing before it knows what is still its own.
  */
 function overlapsOf(
   byTask: ReadonlyMap<string, readonly Run[]>,
@@ -178,10 +178,7 @@ function overlapsOf(
         const [old, young] = first.task_instance_id < newer.task_instance_id ? [first, newer] : [newer, first];
         const isExcused = silences.some(
           ({ host, from, to }) =>
-            host === old.host &&
-            to - from > lease_seconds &&
-            old.from < to + lease_seconds / 6 &&
-            young.from > from + lease_seconds / 2,
+            host === old.host && to - from > lease_seconds && old.from < to && young.from > from + lease_seconds / 2,
         );
         const text = `${task}: attempts ${old.task_instance_id} (${old.host}) and ${young.task_instance_id} (${young.host})`;
         (isExcused && old.task_instance_id !== young.task_instance_id ? excused : pairs).push(text);

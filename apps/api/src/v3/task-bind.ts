@@ -177,7 +177,7 @@ async function resetKnown(
       const piece = positions.slice(from, from + RESET_TASKS_MAX);
       const task_ids = [...new Set(piece.map((at) => bound[at]!.task_id))];
       const request = { workflow_id, task_ids, reset_if_running };
-      const { statuses } = await sender.send(resetTasks, request, { request_id: call.request_id });
+      const { statuses } = await sender.send(resetTasks, request, call.context);
       const standing = new Map(statuses);
       for (const at of piece) bound[at]!.status = standing.get(bound[at]!.task_id) ?? bound[at]!.status;
       const ready = piece.filter((at) => bound[at]!.status === 'G');

@@ -16,7 +16,7 @@ async function answerLink(
   request: RequestOf<typeof linkWorkflowRun>,
   call: Call,
 ): Promise<ReplyOf<typeof linkWorkflowRun>> {
-  const context = { request_id: call.request_id };
+  const context = call.context;
   const answered = call.answered();
   const linked = await sender.send(linkWorkflowRun, request, context);
   const { workflow_run_id } = linked;
