@@ -1,8 +1,10 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { EVENTS, OPERATIONS, subjectOf, subjectOfEvent } from '@jobmon/contracts';
-import { RIGHTS } from '@jobmon/messaging';
+import * as contracts from '@jobmon/contracts';
+import { BUS_SERVICES, RIGHTS } from '@jobmon/messaging';
 import { busPage } from './bus';
+
+const { EVENTS, OPERATIONS, subjectOf, subjectOfEvent } = contracts;
 
 describe('docs/bus.md', () => {
   const page = busPage();
@@ -27,4 +29,31 @@ describe('docs/bus.md', () => {
       ]).toEqual([event.name, true, true]);
     }
   });
+
+  it.each(BUS_SERVICES)('lets %s ask for every operation of others that its code names', (service) => {
+    const code = sourcesOf(join(__dirname, '..', 'apps', service, 'src'));
+    const named = Object.entries(contracts)
+      .filter(([, value]) => (OPERATIONS as readonly unknown[]).includes(value))
+      .filter(([name]) => new RegExp(`\\b${name}\\b`).test(code))
+      .map(([name, operation]) => [name, operation as contracts.Operation] as const)
+      .filter(([, { owner }]) => owner !== service && owner !== 'api');
+    const asked = RIGHTS[service].asks;
+    expect(named.filter(([, operation]) => !asked.includes(operation)).map(([name]) => name)).toEqual([]);
+    // Nor more than that, but for what the api passes on.
+    const names = new Set(named.map(([, operation]) => operation));
+    const spare = asked.filter((operation) => !names.has(operation) && !(service === 'api' && operation.http !== undefined));
+    expect(spare.map(({ name }) => name)).toEqual([]);
+  });
 });
+
+/** The code of a service without its imports and its tests. */
+function sourcesOf(folder: string): string {
+  return readdirSync(folder, { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith('.ts') && !file.endsWith('.spec.ts'))
+    .map((file) =>
+      readFileSync(join(folder, file), 'utf8')
+        .replace(/^import [^;]*;$/gm, '')
+        .replace(/\/\*[^]*?\*\//g, ''),
+    )
+    .join('\n');
+}

@@ -1,6 +1,10 @@
 import { OPERATIONS, type Operation } from '@jobmon/contracts';
+import { openLogRecords, type Database } from '@jobmon/entities';
+import { logSinkModule } from '@jobmon/log-sink';
+import { inProcessLogStream } from '@jobmon/messaging';
 import { stateMachineModule } from '@jobmon/state-machine';
 import { describeOnDatabases } from '@jobmon/testkit';
+import { pino } from 'pino';
 import { z } from 'zod';
 import { makeTemplate, makeWorkflow } from '../test/definitions';
 import { goodBodies, UNKNOWN_ID } from '../test/good-bodies';
@@ -13,15 +17,26 @@ const ODD_VALUES: unknown[] = [null, true, -1, 0.5, 1e300, '', 'x'.repeat(70_000
 
 describeOnDatabases('bad input', (database) => {
   let served: Served;
+  let records: Database;
   /** A body that each operation with one accepts, but for the ids in it. */
   let good: Record<string, Record<string, unknown>>;
   beforeAll(async () => {
-    served = await serve(database(), { modules: (context) => [stateMachineModule(context)] });
+    records = await openLogRecords(database(), { url: database().url, log: pino({ level: 'silent' }) });
+    const config = { log: { keep_days: 1 } };
+    served = await serve(database(), {
+      modules: (context) => [
+        stateMachineModule(context),
+        logSinkModule({ ...context, config, records, stream: inProcessLogStream() }),
+      ],
+    });
     const template = await makeTemplate(served, 'bad input');
     await makeWorkflow(served, template, 'bad input', 1);
     good = goodBodies(template);
   });
-  afterAll(() => served.close());
+  afterAll(async () => {
+    await served.close();
+    await records.close();
+  });
 
   // Those of the Python protocol have a table of their own: v3/bad-input.db.spec.ts.
   const bound = OPERATIONS.flatMap((operation) =>

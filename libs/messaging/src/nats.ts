@@ -54,6 +54,7 @@ const ANSWERING_MAX = 10_000;
  * to answer, and of two answers the first one counts.
  */
 const UNKNOWN_MS = 1_000;
+const UNKNOWN_MAX = 100;
 
 /** How long a request that nobody answers is asked again, from the first pause on, which doubles. Nobody has done anything with it. */
 const NOBODY_MS_MAX = 2_000;
@@ -93,6 +94,8 @@ class Nats implements NatsMessenger {
   /** Messages that are being answered here, and requests of this process that have no answer yet. */
   private inFlight = 0;
   private answering = 0;
+  /** Messages for unknown operations that wait for their refusal. */
+  private unknown = 0;
   private quiet: (() => void)[] = [];
   private drained: Promise<void> | undefined;
 
@@ -198,8 +201,12 @@ class Nats implements NatsMessenger {
   private async refuseLate(owner: Service, message: Msg): Promise<void> {
     const { subject } = message;
     metrics.message_refusals.inc({ reason: 'unknown' });
+    // Of a flood only the first ones are answered.
+    if (this.unknown >= UNKNOWN_MAX) return;
     this.log.warn({ subject }, 'a message on the bus is for no operation of this release and is refused');
+    this.unknown += 1;
     await pause(UNKNOWN_MS, undefined, { ref: false });
+    this.unknown -= 1;
     if (!this.isOpen || !this.isUp) return;
     const cure = 'see that all processes are of one release';
     const sentence = `the ${owner} of this release answers no ${JSON.stringify(subject)}: ${cure}`;
