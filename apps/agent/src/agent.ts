@@ -113,8 +113,7 @@ export class Agent {
   start(): void {
     const { state_directory, log } = this.settings;
     this.releaseFolder = holdStateDirectory(state_directory);
-    const mayStart = (): boolean => !this.lease.isOverdue;
-    this.attempts = new Attempts({ ...this.settings, onNews: () => this.wake(), mayStart });
+    this.attempts = new Attempts({ ...this.settings, onNews: () => this.wake(), mayStart: () => !this.lease.isOverdue });
     this.loop = this.run().catch((error: unknown) => log.error({ error }, 'the agent has stopped by a defect of its own'));
   }
 
