@@ -1,5 +1,5 @@
 /**
- * Log records as they are asked for. An index leads to those of a task or of a workflow, the primary key to those of a time; what else is asked is
+ * Log records as they are asked for. An index leads to those of a task, of a workflow or of each level, the primary key to those of a time; what else is asked is
  * looked for within these, a bounded number of rows at a time, so that a word that stands nowhere costs no more than one that stands everywhere: the
  * page ends early, and its `next` tells from where to go on.
  */
@@ -44,7 +44,8 @@ interface Condition {
 export async function findRecords(place: Place, request: Request): Promise<ReplyOf<typeof listLogRecords>> {
   const { records } = place;
   const arrival = await lastArrival(records);
-  const { scope, others } = await scopeOf(place.database, request);
+  const { scope, others, isAll } = await scopeOf(place.database, request);
+  const isAlongLevels = isAll && request.level !== 'trace';
   const { from, before: end } = rangeOf(request);
   const isNewestFirst = request.order === 'newest';
   const found = await lookAlong(records, {
@@ -52,7 +53,8 @@ export async function findRecords(place: Place, request: Request): Promise<Reply
     isDescending: isNewestFirst,
     begin: isNewestFirst ? end : from,
     scope: and(scope, isNewestFirst ? after(from) : before(end)),
-    filters: [...others, ...filtersOf(request)],
+    ...(isAlongLevels ? { levels: levelsFrom(request.level) } : {}),
+    filters: [...others, ...(isAlongLevels ? [] : levelFilter(request)), ...filtersOf(request)],
     limit: request.limit,
   });
   return { records: found.records, next: found.at as string | null, arrival };
@@ -75,7 +77,12 @@ export async function findArrived(
     // A place that was never reached is of a store that is gone: the records were begun anew.
     begin: behind > last ? 0 : behind,
     scope: and(scope, { sql: 'arrival <= ?', params: [last] }),
-    filters: [...others, ...filtersOf(request), ...(since === undefined ? [] : [after(logRecordIdAt(timeOfMoment(since)))])],
+    filters: [
+      ...others,
+      ...levelFilter(request),
+      ...filtersOf(request),
+      ...(since === undefined ? [] : [after(logRecordIdAt(timeOfMoment(since)))]),
+    ],
     limit: request.limit,
   });
   return { records: found.records, arrival: (found.at as number | null) ?? last, has_more: found.at !== null };
@@ -94,29 +101,25 @@ interface Way {
   /** Only what stands behind it. */
   readonly begin: string | number;
   readonly scope: Condition;
+  /** The levels to go along, each by the index of levels and ids; undefined: along the table. */
+  readonly levels?: readonly number[];
   readonly filters: readonly Condition[];
   readonly limit: number;
 }
 
 /** A page, and the place up to which was looked; null when all was. */
-async function lookAlong(
-  records: Database,
-  { key, isDescending, begin, scope, filters, limit }: Way,
-): Promise<{ records: LogRecord[]; at: string | number | null }> {
-  const direction = isDescending ? 'DESC' : 'ASC';
-  const [beyond, upTo] = isDescending ? ['<', '>='] : ['>', '<='];
+async function lookAlong(records: Database, way: Way): Promise<{ records: LogRecord[]; at: string | number | null }> {
+  const { key, begin, scope, filters, limit } = way;
+  const [beyond, upTo] = way.isDescending ? ['<', '>='] : ['>', '<='];
   const placeOf = (record: LogRecord | undefined) => (key === 'id' ? record?.record_id : record?.arrival) ?? null;
   const found: LogRecord[] = [];
   let at = begin;
   const began = performance.now();
   while (found.length < limit) {
     const ahead = and(scope, { sql: `${key} ${beyond} ?`, params: [at] });
-    const step = filters.length === 0 ? undefined : await stepEnd(records, ahead, key, direction);
+    const step = filters.length === 0 ? undefined : await stepEnd(records, way, ahead);
     const within = and(ahead, ...filters, ...(step === undefined ? [] : [{ sql: `${key} ${upTo} ?`, params: [step] }]));
-    const rows = await records.read<Row>(
-      `SELECT ${COLUMNS} FROM log_record WHERE ${within.sql} ORDER BY ${key} ${direction} LIMIT ${limit - found.length}`,
-      within.params,
-    );
+    const rows = await readRows(records, way, within, limit - found.length);
     let chars = found.length === 0 ? 0 : JSON.stringify(found).length;
     for (const row of rows) {
       const record = recordOf(row);
@@ -133,18 +136,52 @@ async function lookAlong(
 }
 
 /** The last row that one step looks at; undefined when fewer are left. Read from the index alone. */
-async function stepEnd(
-  records: Database,
-  ahead: Condition,
-  key: Way['key'],
-  direction: string,
-): Promise<string | number | undefined> {
-  const [row] = await records.read<{ place: string | number }>(
-    `SELECT ${key} AS place FROM log_record WHERE ${ahead.sql} ORDER BY ${key} ${direction} LIMIT 1 OFFSET ${STEP_ROWS - 1}`,
-    ahead.params,
-  );
+async function stepEnd(records: Database, way: Way, ahead: Condition): Promise<string | number | undefined> {
+  const { sql, params } = placesAlong(records, way, ahead, { limit: 1, offset: STEP_ROWS - 1 });
+  const [row] = await records.read<{ place: string | number }>(sql, params);
   return row?.place;
 }
+
+async function readRows(records: Database, way: Way, within: Condition, limit: number): Promise<Row[]> {
+  const { key, levels } = way;
+  const direction = directionOf(way);
+  if (levels === undefined) {
+    const sql = `SELECT ${COLUMNS} FROM log_record WHERE ${within.sql} ORDER BY ${key} ${direction} LIMIT ${limit}`;
+    return records.read<Row>(sql, within.params);
+  }
+  const { sql, params } = placesAlong(records, way, within, { limit, offset: 0 });
+  return records.read<Row>(
+    `SELECT ${COLUMNS} FROM (${sql}) AS found ${records.dialect.joinInOrder} log_record ON id = place ORDER BY id ${direction}`,
+    params,
+  );
+}
+
+/** The places of what fits, in their order. Of each level no more is read than would be answered if it stood alone. */
+function placesAlong(
+  { dialect }: Database,
+  way: Way,
+  where: Condition,
+  { limit, offset }: { limit: number; offset: number },
+): Condition {
+  const { key, levels } = way;
+  const direction = directionOf(way);
+  const page = `LIMIT ${limit} OFFSET ${offset}`;
+  if (levels === undefined) {
+    const sql = `SELECT ${key} AS place FROM log_record WHERE ${where.sql} ORDER BY ${key} ${direction} ${page}`;
+    return { sql, params: where.params };
+  }
+  const ofLevel =
+    `SELECT * FROM (SELECT ${key} AS place FROM log_record${BY_LEVEL[dialect.name]} WHERE level = ? AND ${where.sql} ` +
+    `ORDER BY ${key} ${direction} LIMIT ${limit + offset}) AS one_level`;
+  return {
+    sql: `${levels.map(() => ofLevel).join(' UNION ALL ')} ORDER BY place ${direction} ${page}`,
+    params: levels.flatMap((level) => [level, ...where.params]),
+  };
+}
+
+const directionOf = ({ isDescending }: Way): string => (isDescending ? 'DESC' : 'ASC');
+/** The optimizer of either database may think that rows of a level are found as soon along the table. */
+const BY_LEVEL = { sqlite: ' INDEXED BY ix_log_record_level', mariadb: ' FORCE INDEX (ix_log_record_level)' } as const;
 
 const and = (...conditions: readonly Condition[]): Condition => ({
   sql: conditions.map(({ sql }) => sql).join(' AND '),
@@ -165,6 +202,8 @@ function rangeOf({ since, until, after: last, order }: Request): { from: string;
 interface Scope {
   readonly scope: Condition;
   readonly others: readonly Condition[];
+  /** No id was given that an index leads to. */
+  readonly isAll: boolean;
 }
 
 async function scopeOf(database: Database, request: Ids, order: Way['key'] = 'id'): Promise<Scope> {
@@ -185,8 +224,9 @@ async function scopeOf(database: Database, request: Ids, order: Way['key'] = 'id
     // Not as an index would have it, so that none but the chosen one is taken.
     return id === undefined || name === by ? [] : [{ sql: `0 + ${name} = ?`, params: [id] }];
   });
-  if (by === undefined) return { scope: { sql: '1 = 1', params: [] }, others };
-  return { scope: { sql: `${by} = ?`, params: [(by === 'task_id' ? task_id : workflow_id) as number] }, others };
+  if (by === undefined) return { scope: { sql: '1 = 1', params: [] }, others, isAll: true };
+  const scope = { sql: `${by} = ?`, params: [(by === 'task_id' ? task_id : workflow_id) as number] };
+  return { scope, others, isAll: false };
 }
 
 const PARENTS = [
@@ -197,9 +237,12 @@ const PARENTS = [
 ] as const;
 const WORDS = { task_instance_id: 'attempt', task_id: 'task', workflow_run_id: 'run', workflow_id: 'workflow' } as const;
 
-function filtersOf({ level, service, text }: Pick<Request, 'level' | 'service' | 'text'>): Condition[] {
+const levelFilter = ({ level }: Pick<Request, 'level'>): Condition[] =>
+  level === 'trace' ? [] : [{ sql: 'level >= ?', params: [LOG_LEVELS[level]] }];
+const levelsFrom = (level: LogLevel): number[] => Object.values(LOG_LEVELS).filter((number) => number >= LOG_LEVELS[level]);
+
+function filtersOf({ service, text }: Pick<Request, 'service' | 'text'>): Condition[] {
   const filters: Condition[] = [];
-  if (level !== 'trace') filters.push({ sql: 'level >= ?', params: [LOG_LEVELS[level]] });
   if (service !== undefined) filters.push({ sql: 'service = ?', params: [service] });
   if (text !== undefined) {
     const pattern = `%${text.replace(/[!%_]/g, '!$&').replace(/[A-Z]/g, (letter) => letter.toLowerCase())}%`;

@@ -9,7 +9,7 @@ import {
   type RequestOf,
   type SentLogRecord,
 } from '@jobmon/contracts';
-import { openDatabase, openLogRecords, type Database } from '@jobmon/entities';
+import { openDatabase, openLogRecords, type Database, type SqlValue } from '@jobmon/entities';
 import { inProcessLogStream, inProcessMessenger, send, type LogStream, type Messenger } from '@jobmon/messaging';
 import { createLogger, LogQueue, shipLogs } from '@jobmon/runtime';
 import { describeOnDatabases, insertWorkflow, until } from '@jobmon/testkit';
@@ -161,6 +161,46 @@ describeOnDatabases('the log sink', (database) => {
       }
       const wanted = sorted.filter((one) => level === 'trace' || one.level === 'error');
       expect(seen).toEqual(wanted.map(({ record_id }) => record_id));
+    }
+  });
+
+  it('finds the newest errors behind many warnings without a look at those', async () => {
+    const base = Date.now() - HOUR_MS;
+    const errors = [7, 8, 9].map((n) =>
+      record({ time_ms: base - n * 1_000, level: n === 8 ? 'fatal' : 'error', text: `bad ${n}` }),
+    );
+    const quiet = record({ time_ms: base - 500, level: 'info', text: 'nothing' });
+    await storeRecords(records, database(), [...errors, quiet]);
+    await storeRecords(
+      records,
+      database(),
+      Array.from({ length: 12_000 }, (_, n) => record({ time_ms: base + n })),
+    );
+    const looked: { sql: string; params: readonly SqlValue[] }[] = [];
+    const read = records.read.bind(records);
+    const spy = jest.spyOn(records, 'read').mockImplementation(async (sql, params = []) => {
+      looked.push({ sql, params });
+      return read(sql, params);
+    });
+    try {
+      expect(await texts({ level: 'error' })).toEqual(['bad 7', 'bad 8', 'bad 9']);
+      expect(await texts({ level: 'error', order: 'oldest', limit: 2 })).toEqual(['bad 9', 'bad 8']);
+      expect(await texts({ level: 'error', text: 'BAD 8' })).toEqual(['bad 8']);
+      expect(await texts({ level: 'info', order: 'oldest', limit: 4 })).toEqual(['bad 9', 'bad 8', 'bad 7', 'nothing']);
+    } finally {
+      spy.mockRestore();
+    }
+    const { sql: statement, params: given } = looked.find(({ sql }) => sql.includes('one_level'))!;
+    if (database().dialect.name === 'sqlite') {
+      const steps = await records.read<{ detail: string }>(`EXPLAIN QUERY PLAN ${statement}`, given);
+      const plan = steps.map(({ detail }) => detail).filter((detail) => /log_record/.test(detail));
+      expect(plan).toHaveLength(3);
+      for (const step of plan) expect(step).toMatch(/ix_log_record_level \(level=\? AND id>\? AND id<\?\)|\(id=\?\)/);
+    } else {
+      const steps = await records.read<{ key: string | null; rows: number }>(`EXPLAIN ${statement}`, given);
+      const plan = steps.filter(({ key }) => key === 'ix_log_record_level');
+      expect(plan).toHaveLength(2);
+      expect(steps.every(({ rows }) => Number(rows) < 1_000)).toBe(true);
     }
   });
 

@@ -9,7 +9,7 @@ import { appendLogRecords, followLogRecords, listLogRecords, logRecordId } from 
 import { openDatabase, type Database } from '@jobmon/entities';
 import type { LogStream } from '@jobmon/messaging';
 import { openLogStream } from '@jobmon/messaging/service';
-import { createLogger, loadConfig, LogQueue, shipLogs, type Logger, type LogShipper } from '@jobmon/runtime';
+import { createLogger, loadConfig, LogQueue, metrics, shipLogs, type Logger, type LogShipper } from '@jobmon/runtime';
 import { buildHouse, describeApart, NatsProcess, ROOT, Services, until, type ServiceProcess } from '@jobmon/testkit';
 import { pino } from 'pino';
 
@@ -153,6 +153,53 @@ describeApart('the log sink as a process', (mariadb) => {
     await nats.startAgain();
     await stored('said while NATS was away', 1);
     await until('the sink is ready again', async () => (await sink.readiness())?.status === 200);
+  });
+
+  test('NATS stopped and started: who logs never waits, the counter says what was shed, and what was kept arrives', async () => {
+    const small = new LogQueue({ lines_max: 100 });
+    const lines: string[] = [];
+    const destination = { write: (line: string) => void lines.push(line) };
+    const talker = createLogger({ service: 'talker', level: 'info', destination, queue: small });
+    const { config } = loadConfig({ env: { JOBMON__NATS__URL: nats.url } });
+    const way = await openLogStream('talker', { config, log: SILENT }, false);
+    const ships = shipLogs({ queue: small, stream: way, log: SILENT });
+    const shedCounted = async (): Promise<number> =>
+      (await metrics.log_records.get()).values.find(({ labels }) => labels.outcome === 'shed')?.value ?? 0;
+    try {
+      talker.warn({ n: -1 }, 'before the stop');
+      await stored('before the stop', 1);
+      const [taken, shed] = [small.counts.taken, await shedCounted()];
+      await nats.kill();
+      let slowest_ms = 0;
+      for (let n = 0; n < 5_000; n += 1) {
+        const said_ms = performance.now();
+        talker.warn({ n }, 'while it was stopped');
+        slowest_ms = Math.max(slowest_ms, performance.now() - said_ms);
+        // Time for the way to try, and to fail.
+        if (n % 1_000 === 0) await new Promise((go) => setImmediate(go));
+      }
+      // One that waited for NATS would have waited until it was started again.
+      expect(slowest_ms).toBeLessThan(1_000);
+      // Its own log has all of them, the second copy has what there was room for: the queue, and the message that was on its way.
+      expect(lines.filter((line) => line.includes('while it was stopped'))).toHaveLength(5_000);
+      const kept = small.counts.taken - taken;
+      expect(kept).toBeGreaterThanOrEqual(100);
+      expect(kept).toBeLessThanOrEqual(1_000);
+      expect([small.counts.shed, await shedCounted()]).toEqual([5_000 - kept, shed + 5_000 - kept]);
+      await until('the sink says that the bus is away', async () => {
+        const ready = await sink.readiness();
+        return ready?.status === 503 && /connection to NATS is lost/.test(ready.details.bus?.cause ?? '');
+      });
+
+      await nats.startAgain();
+      await stored('while it was stopped', kept);
+      await until('nothing waits', () => small.waiting === 0);
+      expect(await count('while it was stopped')).toEqual([kept, kept]);
+      await until('the sink is ready again', async () => (await sink.readiness())?.status === 200);
+    } finally {
+      await ships.close();
+      await way.close();
+    }
   });
 
   test('NATS without JetStream: the sink says what to do and waits, senders go on and count what is shed', async () => {

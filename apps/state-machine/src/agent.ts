@@ -17,17 +17,15 @@ import {
   type TaskInstanceStatus,
 } from '@jobmon/contracts';
 import { idList, instancesByStatus, lockRows, type Dialect, type Procedure } from '@jobmon/entities';
+import { LEASE_ROWS_MAX, queuedInstances, type Candidate } from './queued';
 import { ascending, Transition, type Asker, type ChangedTasks } from './transition';
 import { NEW_ATTEMPTS_MAX, takeTurns, type RunInTurn, type Turns, type Waiting } from './turns';
 
-/** Most instances in one lease: more than one agent can start at once, and still one short transaction. */
-const LEASE_ROWS_MAX = 500;
-
-/** Runs that one lease looks at. The others come first next time. */
+/** Runs that a lease looks at together. Those that were not looked at come first next time. */
 const LEASE_RUNS_MAX = 16;
 
-/** An attempt that heads its run's line and has been queued for so long is passed over no more, see `turns.ts`. */
-const OVERDUE_SECONDS = 60;
+/** So often a lease looks at further runs while those before have nothing for this agent: what waits for others must hide nothing. */
+const LEASE_LOOKS_MAX = 16;
 
 const MIB_PER_GIB = 1_024;
 
@@ -79,9 +77,8 @@ export interface Leased {
 }
 
 /**
- * Gives an agent queued instances of the runs that it may serve, Q→I, as many as fit into its room. Within a run in the order of the
- * index (workflow_run_id, status, array_id): arrays as they were bound, oldest first inside an array, so that a hundred thousand
- * queued instances are never sorted. Between runs by turns (`turns.ts`), beginning where the lease before ended. An agent that is ended, silent,
+ * Gives an agent queued instances of the runs that it may serve, Q→I, as many as fit into its room. Within a run arrays as they were bound
+ * and the oldest first inside an array (`queued.ts`). Between runs by turns (`turns.ts`), beginning where the lease before ended. An agent that is ended, silent,
  * draining or set aside gets nothing. `mine` are instances that an earlier try with an unknown end may have leased: they are
  * answered if they were.
  */
@@ -94,17 +91,27 @@ export function* lease(
 ): Procedure<Leased> {
   const agent = yield* lockAgent(dialect, request.agent_id);
   const nothing: Leased = { reply: { task_instance_ids: [] }, changed: [], served, workflows: [] };
-  const wanted = new Map(Object.entries(request.wanted).filter(([, room]) => room.slots > 0));
+  const wanted = new Map(Object.entries(request.wanted).filter(([, room]) => room.slots > 0 && room.cores > 0));
   if (agent.is_ended || agent.is_silent || wanted.size === 0) return nothing;
   if (mine.size > 0) {
     const kept = yield* leasedBefore(agent.id, mine);
     if (kept.length > 0) return { ...nothing, reply: { task_instance_ids: kept } };
   }
   if (agent.is_closed) return nothing;
-  const runs = yield* runsToServe(agent, served.run_id);
-  const candidates = yield* queuedInstances(dialect, runs, wanted);
   const failed = new Set(request.failed_tasks ?? []);
-  const { chosen, head_starts } = yield* choose(dialect, agent, runs, candidates, wanted, served.head_starts, failed);
+  const others = new Others(dialect, agent);
+  let runs: RunToServe[] = [];
+  let turns: Turns = { chosen: [], passed_over: [], head_starts: served.head_starts };
+  for (let look = 0; look < LEASE_LOOKS_MAX && turns.chosen.length + turns.passed_over.length === 0; look++) {
+    runs = yield* runsToServe(agent, served.run_id, look * LEASE_RUNS_MAX);
+    others.serveRuns(runs);
+    const candidates = yield* queuedInstances(dialect, runs, wanted, startable(wanted) + failed.size, (candidate) =>
+      others.areToTake(candidate),
+    );
+    turns = yield* choose(others, runs, candidates, wanted, served.head_starts, failed);
+    if (runs.length < LEASE_RUNS_MAX) break;
+  }
+  const { chosen, head_starts } = turns;
   if (chosen.length === 0) return nothing;
 
   const transition = new Transition(dialect, writer);
@@ -148,144 +155,144 @@ function* leasedBefore(agentId: number, mine: ReadonlySet<number>): Procedure<nu
 
 /**
  * Running server runs with something queued that this agent may serve, in turn order. A scalar subquery, not EXISTS: that one is
- * made a join by the optimizer and reads all that is queued.
+ * made a join by the optimizer and reads all that is queued. Which of them are new is asked with their ids as constants: in a subquery MariaDB
+ * reads all that is queued for it too.
  */
-function* runsToServe(agent: AgentRow, afterRunId: number): Procedure<RunToServe[]> {
+function* runsToServe(agent: AgentRow, afterRunId: number, offset: number): Procedure<RunToServe[]> {
   const read = yield {
     sql:
-      'SELECT wr.id, wr.user, COALESCE(w.priority, 0) AS priority, (SELECT ti.id FROM task_instance AS ti WHERE ti.workflow_run_id = wr.id ' +
-      `AND ti.status <> 'Q' LIMIT 1 OFFSET ${NEW_ATTEMPTS_MAX - 1}) IS NULL AS is_new ` +
-      'FROM workflow_run AS wr JOIN workflow AS w ON w.id = wr.workflow_id ' +
+      'SELECT wr.id, wr.user, COALESCE(w.priority, 0) AS priority FROM workflow_run AS wr JOIN workflow AS w ON w.id = wr.workflow_id ' +
       `WHERE wr.status = 'R' AND wr.driver = '${Driver.SERVER}' AND COALESCE(wr.is_paused, 0) = 0 AND (? = 1 OR wr.user = ?) ` +
       "AND (SELECT ti.id FROM task_instance AS ti WHERE ti.workflow_run_id = wr.id AND ti.status = 'Q' LIMIT 1) IS NOT NULL " +
-      `ORDER BY COALESCE(w.priority, 0) DESC, CASE WHEN wr.id > ? THEN 0 ELSE 1 END, wr.id LIMIT ${LEASE_RUNS_MAX}`,
-    params: [agent.any_user, agent.user, afterRunId],
+      `ORDER BY COALESCE(w.priority, 0) DESC, CASE WHEN wr.id > ? THEN 0 ELSE 1 END, wr.id LIMIT ${LEASE_RUNS_MAX} OFFSET ?`,
+    params: [agent.any_user, agent.user, afterRunId, offset],
   };
-  return (read.rows as (Omit<RunToServe, 'is_new'> & { is_new: number })[]).map((run) => ({ ...run, is_new: run.is_new === 1 }));
+  const runs = read.rows as Omit<RunToServe, 'is_new'>[];
+  if (runs.length === 0) return [];
+  const old =
+    "SELECT * FROM (SELECT workflow_run_id AS id FROM task_instance WHERE workflow_run_id = ? AND status <> 'Q' " +
+    `LIMIT 1 OFFSET ${NEW_ATTEMPTS_MAX - 1})`;
+  const asked = yield {
+    sql: runs.map((_, at) => `${old} AS run_${at}`).join(' UNION ALL '),
+    params: runs.map(({ id }) => id),
+  };
+  const isOld = new Set((asked.rows as { id: number }[]).map(({ id }) => id));
+  return runs.map((run) => ({ ...run, is_new: !isOld.has(run.id) }));
 }
 
 interface RunToServe extends RunInTurn {
   readonly user: string;
 }
 
-interface Candidate {
-  readonly id: number;
-  readonly task_id: number;
-  readonly workflow_run_id: number;
-  readonly cluster: string;
-  readonly is_overdue: number;
-  readonly requested_resources: string;
+/** Most attempts that fit: each takes a core at least (`neededRoom`), so a thousand slots and two free cores are room for two. */
+function startable(wanted: ReadonlyMap<string, ClusterRoom>): number {
+  return [...wanted.values()].reduce((sum, { slots, cores }) => sum + Math.min(slots, Math.ceil(cores)), 0);
 }
 
 /**
- * Queued instances of each run for the wanted clusters, each branch in the order of the index and no longer than the lease. The
- * cluster is a scalar subquery so that no optimizer begins with it. Measured (bench/transition-statements, two busy shared
- * cores): 71,000 instances a second on MariaDB, 320,000 on SQLite. What they ask for is read by a second statement: few rows of
- * resources serve many instances.
- */
-function* queuedInstances(
-  dialect: Dialect,
-  runs: readonly RunToServe[],
-  wanted: ReadonlyMap<string, ClusterRoom>,
-): Procedure<Candidate[]> {
-  if (runs.length === 0) return [];
-  const total = [...wanted.values()].reduce((sum, { slots }) => sum + slots, 0);
-  const names = [...wanted.keys()];
-  const cluster =
-    '(SELECT c.name FROM task_resources AS tr JOIN queue AS q ON q.id = tr.queue_id ' +
-    'JOIN cluster AS c ON c.id = q.cluster_id WHERE tr.id = ti.task_resources_id)';
-  const branch =
-    `SELECT * FROM (SELECT ti.id, ti.task_id, ti.workflow_run_id, ti.task_resources_id, ${cluster} AS cluster, ` +
-    `ti.status_date <= ${dialect.nowPlusSeconds} AS is_overdue FROM task_instance AS ti ` +
-    `WHERE ti.workflow_run_id = ? AND ti.status = 'Q' AND ${cluster} IN (${names.map(() => '?').join(',')}) ` +
-    'ORDER BY ti.array_id, ti.id LIMIT ?)';
-  const read = yield {
-    sql: runs.map((_, at) => `${branch} AS run_${at}`).join(' UNION ALL '),
-    params: runs.flatMap(({ id }) => [-OVERDUE_SECONDS, id, ...names, Math.min(total, LEASE_ROWS_MAX)]),
-  };
-  const rows = read.rows as (Omit<Candidate, 'requested_resources'> & { task_resources_id: number })[];
-  const list = idList(ascending([...new Set(rows.map(({ task_resources_id }) => task_resources_id))]));
-  if (rows.length === 0) return [];
-  const resources = yield {
-    sql: `SELECT id, requested_resources FROM task_resources WHERE id IN ${list.sql}`,
-    params: list.params,
-  };
-  const requested = new Map((resources.rows as { id: number; requested_resources: string }[]).map((row) => [row.id, row]));
-  return rows.map((row) => ({
-    ...row,
-    requested_resources: requested.get(row.task_resources_id)?.requested_resources ?? '',
-  }));
-}
-
-/**
- * Those that fit. One that asks for more than this agent has in all is left to an agent that has enough, and cut to the whole of this
- * one when none lives; so is one whose task failed at its start here. Others are read only when that matters, or when an overdue head was passed over: it is the largest agent,
- * the oldest among equals, that is kept for such a head.
+ * Those that fit. One whose task failed at its start here is left to another agent that has enough, while one lives. It is the largest agent, the
+ * oldest among equals, that is kept for an overdue head that was passed over.
  */
 function* choose(
-  dialect: Dialect,
-  agent: AgentRow,
+  others: Others,
   runs: readonly RunToServe[],
   candidates: readonly Candidate[],
   wanted: ReadonlyMap<string, ClusterRoom>,
   headStarts: number,
   failedTasks: ReadonlySet<number>,
 ): Procedure<Turns> {
-  const own = roomOf(agent);
-  const needs = new Map<string, { cores: number; memory_gib: number }>();
-  const needOf = ({ requested_resources: text }: Candidate) => {
-    const need = needs.get(text) ?? neededRoom(parsed(text));
-    needs.set(text, need);
-    return need;
-  };
-  const users = new Map(runs.map(({ id, user }) => [id, user]));
-  const isBetterElsewhere = (candidate: Candidate): boolean =>
-    failedTasks.has(candidate.task_id) || !isWithin(needOf(candidate), own);
-  const isForOthers = candidates.some(isBetterElsewhere);
-  let others: OtherAgent[] = isForOthers ? yield* otherAgents(dialect, agent) : [];
-  const waiting = candidates.flatMap((candidate): Waiting[] => {
-    const need = needOf(candidate);
-    const canOther = (other: OtherAgent): boolean => serves(other, candidate, users) && isWithin(need, roomOf(other));
-    if (isBetterElsewhere(candidate) && others.some(canOther)) return [];
+  const waiting: Waiting[] = [];
+  for (const candidate of candidates) {
+    if (failedTasks.has(candidate.task_id) && (yield* others.areAble(candidate))) continue;
     const { id, workflow_run_id, cluster } = candidate;
-    const [cores, memory_gib] = [Math.min(need.cores, own.cores), Math.min(need.memory_gib, own.memory_gib)];
-    return [{ id, workflow_run_id, cluster, cores, memory_gib, is_overdue: candidate.is_overdue === 1 }];
-  });
+    waiting.push({ id, workflow_run_id, cluster, ...others.roomHere(candidate), is_overdue: candidate.is_overdue === 1 });
+  }
   const first = takeTurns(runs, waiting, wanted, LEASE_ROWS_MAX, headStarts, () => false);
   if (first.passed_over.length === 0) return first;
-  if (!isForOthers) others = yield* otherAgents(dialect, agent);
-  const isKept = (head: Waiting): boolean => !others.some((other) => serves(other, head, users) && isLarger(other, agent));
-  return takeTurns(runs, waiting, wanted, LEASE_ROWS_MAX, headStarts, isKept);
+  yield* others.ask();
+  return takeTurns(runs, waiting, wanted, LEASE_ROWS_MAX, headStarts, (head) => !others.haveLarger(head));
 }
 
 type OtherAgent = Pick<AgentRow, 'id' | 'user' | 'any_user' | 'cores' | 'memory_mib'> & { readonly clusters: string };
 
-/** Living agents but this one that take work. Read without locks: a wrong guess costs time only. */
-function* otherAgents(dialect: Dialect, agent: AgentRow): Procedure<OtherAgent[]> {
-  const read = yield {
-    sql:
-      'SELECT id, user, any_user, cores, memory_mib, clusters FROM agent ' +
-      `WHERE ended_date IS NULL AND lease_until_date > ${dialect.now} AND NOT ${CLOSED} AND id <> ?`,
-    params: [agent.id],
-  };
-  return read.rows as OtherAgent[];
+/** Living agents but one that take work, and what is better left to them. Read when that first matters, without locks: a wrong guess costs time only. */
+class Others {
+  private known: OtherAgent[] | undefined;
+  private readonly own: Room;
+  private readonly needs = new Map<string, Room>();
+  private users: ReadonlyMap<number, string> = new Map();
+
+  constructor(
+    private readonly dialect: Dialect,
+    private readonly agent: AgentRow,
+  ) {
+    this.own = roomOf(agent);
+  }
+
+  /** Whose runs are asked about from now on. */
+  serveRuns(runs: readonly RunToServe[]): void {
+    this.users = new Map(runs.map(({ id, user }) => [id, user]));
+  }
+
+  /** What an attempt takes here: one that asks for more than the agent has in all, and that nobody else can take, gets the whole of it. */
+  roomHere(candidate: Candidate): Room {
+    const { cores, memory_gib } = this.needOf(candidate);
+    return { cores: Math.min(cores, this.own.cores), memory_gib: Math.min(memory_gib, this.own.memory_gib) };
+  }
+
+  /** Whether it asks for more than the agent has in all, and another has enough. The same for all that ask for the same in one run. */
+  *areToTake(candidate: Candidate): Procedure<boolean> {
+    return !isWithin(this.needOf(candidate), this.own) && (yield* this.areAble(candidate));
+  }
+
+  /** Whether another has enough in all. */
+  *areAble(candidate: Candidate): Procedure<boolean> {
+    const need = this.needOf(candidate);
+    return (yield* this.ask()).some((other) => this.serves(other, candidate) && isWithin(need, roomOf(other)));
+  }
+
+  /** Whether a larger one serves it, or one as large and older. Asked before by `ask`. */
+  haveLarger(head: Waiting): boolean {
+    return (this.known ?? []).some((other) => this.serves(other, head) && isLarger(other, this.agent));
+  }
+
+  *ask(): Procedure<OtherAgent[]> {
+    if (this.known !== undefined) return this.known;
+    const read = yield {
+      sql:
+        'SELECT id, user, any_user, cores, memory_mib, clusters FROM agent ' +
+        `WHERE ended_date IS NULL AND lease_until_date > ${this.dialect.now} AND NOT ${CLOSED} AND id <> ?`,
+      params: [this.agent.id],
+    };
+    return (this.known = read.rows as OtherAgent[]);
+  }
+
+  private needOf({ requested_resources: text }: Candidate): Room {
+    const need = this.needs.get(text) ?? neededRoom(parsed(text));
+    this.needs.set(text, need);
+    return need;
+  }
+
+  private serves(
+    other: OtherAgent,
+    { cluster, workflow_run_id }: { readonly cluster: string; readonly workflow_run_id: number },
+  ): boolean {
+    if (other.any_user !== 1 && other.user !== this.users.get(workflow_run_id)) return false;
+    return (JSON.parse(other.clusters) as string[]).includes(cluster);
+  }
 }
 
-function serves(
-  other: OtherAgent,
-  { cluster, workflow_run_id }: { readonly cluster: string; readonly workflow_run_id: number },
-  users: ReadonlyMap<number, string>,
-): boolean {
-  if (other.any_user !== 1 && other.user !== users.get(workflow_run_id)) return false;
-  return (JSON.parse(other.clusters) as string[]).includes(cluster);
+interface Room {
+  readonly cores: number;
+  readonly memory_gib: number;
 }
 
 /** What an agent has in all; one that was registered without figures has room for everything. */
-function roomOf({ cores, memory_mib }: Pick<AgentRow, 'cores' | 'memory_mib'>): { cores: number; memory_gib: number } {
+function roomOf({ cores, memory_mib }: Pick<AgentRow, 'cores' | 'memory_mib'>): Room {
   return { cores: cores ?? Number.MAX_VALUE, memory_gib: memory_mib === null ? Number.MAX_VALUE : memory_mib / MIB_PER_GIB };
 }
 
-function isWithin(need: { cores: number; memory_gib: number }, room: { cores: number; memory_gib: number }): boolean {
+function isWithin(need: Room, room: Room): boolean {
   return need.cores <= room.cores && need.memory_gib <= room.memory_gib;
 }
 

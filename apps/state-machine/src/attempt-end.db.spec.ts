@@ -24,7 +24,13 @@ describeOnDatabases('what is said of an attempt that ended badly', (database) =>
         nodename: 'node1',
       } as never,
     };
-    replies(await machine.report([report, { name: 'log_done', request: { task_instance_id: well } as never }]));
+    const done = { name: 'log_done' as const, request: { task_instance_id: well } as never };
+    // Two messages of two callers, in one transaction or in two.
+    const answers = await Promise.all([
+      machine.report([done], { request_id: 'r-other' }),
+      machine.report([report], { request_id: 'r-1', trace_id: '4bf92f3577b34da6a3ce929d0e0e4736' }),
+    ]);
+    answers.forEach(replies);
     replies(await machine.report([report]));
     expect(lines).toEqual([
       expect.objectContaining({
@@ -33,6 +39,8 @@ describeOnDatabases('what is said of an attempt that ended badly', (database) =>
         workflow_run_id: made.workflow_run_id,
         task_id: made.task_ids[0],
         task_instance_id: failing,
+        request_id: 'r-1',
+        trace_id: '4bf92f3577b34da6a3ce929d0e0e4736',
         status: 'ERROR',
         operation: 'task_instance.log_error_worker_node',
         why: expect.stringContaining('disk full'),

@@ -4,6 +4,7 @@
  */
 import { HISTORY_REASONS, taskInstanceMachine, taskMachine, type TaskInstanceStatus, type TaskStatus } from '@jobmon/contracts';
 import type { Database, Procedure, Statement, WriteOptions } from '@jobmon/entities';
+import type { MessageContext } from '@jobmon/messaging';
 import type { Logger } from '@jobmon/runtime';
 import type { ErrorRow, HistoryRow } from './record';
 
@@ -67,9 +68,15 @@ export function endsOf(
   });
 }
 
+/** A write whose ends are told with the request and the trace that caused each. */
+export interface ToldWriteOptions extends WriteOptions {
+  /** By attempt; undefined where nobody outside asked. */
+  readonly originOf?: (task_instance_id: number) => MessageContext | undefined;
+}
+
 /** The database, with an ear on ends that were committed. */
 export function tellEnds(database: Database, log: Logger): Database {
-  const write = async <T>(options: WriteOptions, procedure: () => Procedure<T>): Promise<T> => {
+  const write = async <T>(options: ToldWriteOptions, procedure: () => Procedure<T>): Promise<T> => {
     let ends: AttemptEnd[] = [];
     const heard = function* (): Procedure<T> {
       // A procedure that is run again has ended nothing before.
@@ -84,7 +91,7 @@ export function tellEnds(database: Database, log: Logger): Database {
       return step.value;
     };
     const answer = await database.write(options, heard);
-    for (const end of ends.slice(0, TOLD_MAX)) tell(end, log);
+    for (const end of ends.slice(0, TOLD_MAX)) tell(end, options.originOf?.(end.task_instance_id), log);
     if (ends.length > TOLD_MAX) {
       const { workflow_id, workflow_run_id } = ends[TOLD_MAX] as AttemptEnd;
       log.warn({ workflow_id, workflow_run_id, attempts: ends.length - TOLD_MAX }, 'more attempts ended so at the same time');
@@ -94,11 +101,12 @@ export function tellEnds(database: Database, log: Logger): Database {
   return Object.create(database, { write: { value: write } }) as Database;
 }
 
-function tell({ to, task_status, reason, why, ...ids }: AttemptEnd, log: Logger): void {
+function tell({ to, task_status, reason, why, ...ids }: AttemptEnd, origin: MessageContext | undefined, log: Logger): void {
   const isKill = to === 'K';
   log.info(
     {
       ...ids,
+      ...origin,
       status: taskInstanceMachine.states[to].label,
       task_status: taskMachine.states[task_status].label,
       operation: HISTORY_REASONS[reason],

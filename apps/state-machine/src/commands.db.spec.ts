@@ -85,16 +85,18 @@ describeOnDatabases('commands of a server run', (database, kind) => {
         const model = Array.from({ length: TASKS }, (): ModelTask => ({ status: 'G', attempts: 0, current: -1, tries: [] }));
         /** Instance ids by task and attempt. */
         const ids: number[][] = model.map(() => []);
+        /** The id of the row of resources that an instance asks for. */
+        const kinds = new Map<number, number>();
         for (const next of commands) {
           if (next.kind === 'queue') {
             const task_ids = next.tasks.map((at) => made.task_ids[at]!);
             const [reply] = replies([await machine.queueTasks({ workflow_run_id: made.workflow_run_id, task_ids })]);
             for (const at of next.tasks) queueInModel(model[at]!);
             expect(reply?.statuses).toEqual(next.tasks.map((at) => [made.task_ids[at], model[at]!.status]));
-            await readIds(made, ids);
+            await readIds(made, ids, kinds);
           } else if (next.kind === 'lease') {
             const [reply] = replies([await machine.leaseTaskInstances({ agent_id, wanted: rooms({ sequential: next.wanted }) })]);
-            const expected = leaseInModel(model, ids, next.wanted);
+            const expected = leaseInModel(model, ids, kinds, next.wanted);
             expect(reply?.task_instance_ids).toEqual(expected);
           } else if (next.kind === 'reset') {
             await execute(
@@ -141,12 +143,21 @@ describeOnDatabases('commands of a server run', (database, kind) => {
     one.current = one.tries.length - 1;
   }
 
-  /** Oldest first; what a reset left in Q is closed and not given away, but counts against the lease. */
-  function leaseInModel(model: readonly ModelTask[], ids: readonly number[][], wanted: number): number[] {
+  /**
+   * Those that ask for the same together, the oldest first: a row of resources may be older than the attempt that grew into it. What a
+   * reset left in Q is closed and not given away, but counts against the lease.
+   */
+  function leaseInModel(
+    model: readonly ModelTask[],
+    ids: readonly number[][],
+    kinds: ReadonlyMap<number, number>,
+    wanted: number,
+  ): number[] {
+    const kind = (id: number): number => kinds.get(id) as number;
     const queued = model
       .flatMap((one, at) => one.tries.map((attempt, index) => ({ one, attempt, index, id: ids[at]![index]! })))
       .filter(({ attempt }) => attempt.status === 'Q')
-      .sort((a, b) => a.id - b.id)
+      .sort((a, b) => kind(a.id) - kind(b.id) || a.id - b.id)
       .slice(0, wanted);
     return queued.flatMap(({ one, attempt, index, id }) => {
       go(one, index, 'I');
@@ -166,13 +177,16 @@ describeOnDatabases('commands of a server run', (database, kind) => {
     one.current = -1;
   }
 
-  async function readIds(made: InsertedWorkflow, ids: number[][]): Promise<void> {
-    const rows = await database().read<{ id: number; task_id: number }>(
-      'SELECT id, task_id FROM task_instance WHERE workflow_run_id = ? ORDER BY id',
+  async function readIds(made: InsertedWorkflow, ids: number[][], kinds: Map<number, number>): Promise<void> {
+    const rows = await database().read<{ id: number; task_id: number; task_resources_id: number }>(
+      'SELECT id, task_id, task_resources_id FROM task_instance WHERE workflow_run_id = ? ORDER BY id',
       [made.workflow_run_id],
     );
     for (const list of ids) list.length = 0;
-    for (const row of rows) ids[made.task_ids.indexOf(row.task_id)]!.push(row.id);
+    for (const row of rows) {
+      ids[made.task_ids.indexOf(row.task_id)]!.push(row.id);
+      kinds.set(row.id, row.task_resources_id);
+    }
   }
 
   async function expectRows(made: InsertedWorkflow, model: readonly ModelTask[], ids: readonly number[][]): Promise<void> {

@@ -56,26 +56,59 @@ class Handlers implements OnModuleInit, OnApplicationShutdown {
     this.clientRuns.handle(messenger);
     this.workflowWide.handle(messenger);
     this.operator.handle(messenger);
-    messenger.handle(logRunning, (requests) => machine.report(requests.map((request) => ({ name: 'log_running', request }))));
-    messenger.handle(logReportBy, (requests) => machine.report(requests.map((request) => ({ name: 'log_report_by', request }))));
-    messenger.handle(logDone, (requests) => machine.report(requests.map((request) => ({ name: 'log_done', request }))));
-    messenger.handle(logErrorWorkerNode, (requests) =>
-      machine.report(requests.map((request) => ({ name: 'log_error_worker_node', request }))),
+    messenger.handle(logRunning, (requests, origin) =>
+      machine.report(
+        requests.map((request) => ({ name: 'log_running', request })),
+        origin,
+      ),
     );
-    messenger.handle(logNoDistributorId, (requests) =>
-      machine.report(requests.map((request) => ({ name: 'log_no_distributor_id', request }))),
+    messenger.handle(logReportBy, (requests, origin) =>
+      machine.report(
+        requests.map((request) => ({ name: 'log_report_by', request })),
+        origin,
+      ),
     );
-    messenger.handle(logDistributorId, (requests) =>
-      machine.report(requests.map((request) => ({ name: 'log_distributor_id', request }))),
+    messenger.handle(logDone, (requests, origin) =>
+      machine.report(
+        requests.map((request) => ({ name: 'log_done', request })),
+        origin,
+      ),
     );
-    messenger.handle(logKnownError, (requests) =>
-      machine.report(requests.map((request) => ({ name: 'log_known_error', request }))),
+    messenger.handle(logErrorWorkerNode, (requests, origin) =>
+      machine.report(
+        requests.map((request) => ({ name: 'log_error_worker_node', request })),
+        origin,
+      ),
     );
-    messenger.handle(logUnknownError, (requests) =>
-      machine.report(requests.map((request) => ({ name: 'log_unknown_error', request }))),
+    messenger.handle(logNoDistributorId, (requests, origin) =>
+      machine.report(
+        requests.map((request) => ({ name: 'log_no_distributor_id', request })),
+        origin,
+      ),
     );
-    messenger.handle(reportAttempt, (requests) =>
-      machine.report(requests.map((request) => ({ name: 'report_attempt', request }))),
+    messenger.handle(logDistributorId, (requests, origin) =>
+      machine.report(
+        requests.map((request) => ({ name: 'log_distributor_id', request })),
+        origin,
+      ),
+    );
+    messenger.handle(logKnownError, (requests, origin) =>
+      machine.report(
+        requests.map((request) => ({ name: 'log_known_error', request })),
+        origin,
+      ),
+    );
+    messenger.handle(logUnknownError, (requests, origin) =>
+      machine.report(
+        requests.map((request) => ({ name: 'log_unknown_error', request })),
+        origin,
+      ),
+    );
+    messenger.handle(reportAttempt, (requests, origin) =>
+      machine.report(
+        requests.map((request) => ({ name: 'report_attempt', request })),
+        origin,
+      ),
     );
     messenger.handle(queueTasks, (requests) => Promise.all(requests.map((request) => machine.queueTasks(request))));
     messenger.handle(leaseTaskInstances, (requests) =>

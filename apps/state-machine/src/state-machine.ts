@@ -26,9 +26,10 @@ import {
   type submitWorkflowRun,
 } from '@jobmon/contracts';
 import type { Database, Procedure } from '@jobmon/entities';
-import type { Messenger, Outcome } from '@jobmon/messaging';
+import type { MessageContext, Messenger, Outcome } from '@jobmon/messaging';
 import type { Config, Logger } from '@jobmon/runtime';
 import { expire, lease, type Served } from './agent';
+import type { ToldWriteOptions } from './attempt-end';
 import { Lane } from './lane';
 import { queue } from './task';
 import { applyReports, fitReport, instanceOf, type Report, type ReportReply, type StatusReply } from './task-instance';
@@ -62,6 +63,9 @@ const EVENT_IDS_MAX = 1_000;
 /** Instances whose workflow is remembered for the turns of the report lane. */
 const INSTANCES_REMEMBERED_MAX = 200_000;
 
+/** A report that waits, with what it came by. */
+type WaitingReport = Report & { readonly origin?: MessageContext };
+
 /** A request that is a transaction by itself: whose turn it is in, and how it is done. */
 interface Errand {
   readonly turn: string;
@@ -69,7 +73,7 @@ interface Errand {
 }
 
 export class StateMachine {
-  private readonly reports: Lane<Report, ReportReply>;
+  private readonly reports: Lane<WaitingReport, ReportReply>;
   private readonly bulk: Lane<Errand, unknown>;
   private readonly workflowWide: Lane<Errand, unknown>;
   private readonly renewals: Lane<Errand, unknown>;
@@ -110,9 +114,13 @@ export class StateMachine {
     this.leases = errands('leases');
   }
 
-  /** Single reports: one outcome for each, in order. */
-  report<Reply extends ReportReply = StatusReply>(reports: readonly Report[]): Promise<Outcome<Reply>[]> {
-    return Promise.all(reports.map((report) => this.reports.add(fitReport(report)) as Promise<Outcome<Reply>>));
+  /** Single reports: one outcome for each, in order. `origin`: of the message that brought them. */
+  report<Reply extends ReportReply = StatusReply>(
+    reports: readonly Report[],
+    origin?: MessageContext,
+  ): Promise<Outcome<Reply>[]> {
+    const waiting = reports.map((report): WaitingReport => ({ ...fitReport(report), origin }));
+    return Promise.all(waiting.map((report) => this.reports.add(report) as Promise<Outcome<Reply>>));
   }
 
   queueTasks(request: RequestOf<typeof queueTasks>): Promise<Outcome<ReplyOf<typeof queueTasks>>> {
@@ -196,10 +204,12 @@ export class StateMachine {
   }
 
   /** Batches in flight side by side write counts of their own: else one waits for the other's COMMIT. */
-  private async writeReports(reports: Report[], place: number): Promise<Outcome<ReportReply>[]> {
+  private async writeReports(reports: WaitingReport[], place: number): Promise<Outcome<ReportReply>[]> {
     const { dialect } = this.context.database;
     const lane = place === 0 ? 'reports' : `reports-${place + 1}`;
-    const done = await this.write('reports', lane, (writer) => applyReports(dialect, writer, reports));
+    const origins = new Map(reports.map((report) => [instanceOf(report), report.origin]));
+    const options: ToldWriteOptions = { label: 'reports', originOf: (task_instance_id) => origins.get(task_instance_id) };
+    const done = await this.context.database.write(options, () => applyReports(dialect, `${this.writer}/${lane}`, reports));
     for (const [instance, workflow] of done.workflows) this.remember(instance, workflow);
     this.publishTasks(done.changed);
     return done.outcomes;

@@ -6,8 +6,10 @@ import { parseDatabaseUrl, type Logger } from '@jobmon/runtime';
 import type { Database } from './database';
 import { LogArrivalRow, LogRecordRow } from './log-record';
 import { openMariadb } from './mariadb';
+import type { OnMigration } from './migration';
 import { LogRecordFile1763900000001 } from './migrations/0008-log-record';
 import { LogArrivalFile1763900000002 } from './migrations/0011-log-arrival';
+import { LogLevelFile1763900000003 } from './migrations/0014-log-level';
 import { hasRule, MIGRATIONS_SQL, refuseOlderSchema, RULE_SQL, storedSchema } from './schema';
 import { openSqlite } from './sqlite';
 
@@ -19,8 +21,8 @@ export interface DatabaseSettings {
   readonly migrates?: boolean;
   /** Connections of this process to a server; each costs the server about 1 MiB. 16 when absent. */
   readonly connections_max?: number;
-  /** Told before each migration of a server's database: its name, and which one it is of how many. */
-  readonly onMigration?: (name: string, number: number, count: number) => void;
+  /** Told before each migration: its name, and which one it is of how many. */
+  readonly onMigration?: OnMigration;
 }
 
 /**
@@ -32,7 +34,9 @@ export interface DatabaseSettings {
  */
 export async function openDatabase(settings: DatabaseSettings): Promise<Database> {
   const address = parseDatabaseUrl(settings.url);
-  return address.kind === 'sqlite' ? openSqlite(address.file, settings.log) : openMariadb(address, settings);
+  return address.kind === 'sqlite'
+    ? openSqlite(address.file, settings.log, undefined, settings.onMigration)
+    : openMariadb(address, settings);
 }
 
 /** Behind the name of a SQLite database stands the file of its log records. */
@@ -49,7 +53,7 @@ export async function openLogRecords(database: Database, { url, log }: DatabaseS
   if (address.kind !== 'sqlite') return Object.create(database, { close: { value: async () => undefined } }) as Database;
   return openSqlite(`${address.file}${RECORDS_SUFFIX}`, log, {
     entities: [LogRecordRow, LogArrivalRow],
-    migrations: [LogRecordFile1763900000001, LogArrivalFile1763900000002],
+    migrations: [LogRecordFile1763900000001, LogArrivalFile1763900000002, LogLevelFile1763900000003],
   });
 }
 

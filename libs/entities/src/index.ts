@@ -16,6 +16,7 @@ export * from './need';
 export * from './person-event';
 export * from './python-literal';
 export * from './schema-status';
+export * from './server-facts';
 export * from './service-instance';
 export * from './set-statements';
 export * from './task';

@@ -7,6 +7,7 @@ import { BigInteger, BigIntegerWithDefault, DateTime, Int, IntKey, SmallInt, Tex
 @Index('ix_log_record_workflow_id', ['workflow_id', 'id'])
 @Index('ix_log_record_task_id', ['task_id', 'id'])
 @Index('ix_log_record_arrival', ['arrival'])
+@Index('ix_log_record_level', ['level', 'id'])
 export class LogRecordRow {
   /** Sorts by time; see `libs/contracts/src/log-record.ts`. */
   @VarcharKey(26) id: string;

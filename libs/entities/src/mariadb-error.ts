@@ -3,7 +3,7 @@
  * used any more, and the sentence that tells a person the cause and the cure.
  */
 import { JobmonError } from '@jobmon/contracts';
-import type { DatabaseAddress } from '@jobmon/runtime';
+import { distrustOf, type DatabaseAddress } from '@jobmon/runtime';
 
 export type ServerAddress = Extract<DatabaseAddress, { kind: 'mysql' | 'mariadb' }>;
 
@@ -91,8 +91,21 @@ export function explained(error: unknown, address: ServerAddress): unknown {
   const server = `${address.host}:${address.port}`;
   const unavailable = (message: string) => new JobmonError('UNAVAILABLE', message, undefined, { cause: error });
   switch (codeOf(error)) {
-    case 'ER_ACCESS_DENIED_ERROR':
-      return unavailable(`the database server ${server} refuses user '${address.user}' with this password: correct the password`);
+    case 'HANDSHAKE_NO_SSL_SUPPORT':
+      return unavailable(
+        `the database server ${server} offers no TLS: give it a certificate (its ssl_cert and ssl_key), or take db.tls_ca_file away`,
+      );
+    case 'HANDSHAKE_SSL_ERROR': {
+      const distrust =
+        distrustOf(error, 'db', address.tls?.ca_file) ?? `can't speak TLS (${(error as Error).message}): see its log`;
+      return unavailable(`the database server ${server} ${distrust}`);
+    }
+    case 'ER_ACCESS_DENIED_ERROR': {
+      const orTls = address.tls === undefined ? ', or name db.tls_ca_file if the account must use TLS' : '';
+      return unavailable(
+        `the database server ${server} refuses user '${address.user}' with this password: correct the password${orTls}`,
+      );
+    }
     case 'ER_DBACCESS_DENIED_ERROR':
     case 'ER_TABLEACCESS_DENIED_ERROR':
       return unavailable(`user '${address.user}' may not use the database ${address.database} on ${server}: grant it the rights`);

@@ -6,12 +6,11 @@
  * connection, a server that is away. When the connection is lost after COMMIT was sent nobody can know what became
  * of it: the caller is told so, and repeats under its own guards.
  */
-import { createHash } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
 import { JobmonError } from '@jobmon/contracts';
 import type { Logger } from '@jobmon/runtime';
 import * as mysql from 'mysql2';
-import { DataSource, MigrationExecutor } from 'typeorm';
+import { DataSource } from 'typeorm';
 import type {
   Database,
   Dialect,
@@ -35,24 +34,17 @@ import {
   isStatementLimit,
   type ServerAddress,
 } from './mariadb-error';
-import {
-  hasRule,
-  keepDatesAsText,
-  MIGRATIONS,
-  MIGRATIONS_SQL,
-  pendingMigrations,
-  refuseOlderSchema,
-  RULE_SQL,
-  storedSchema,
-  type StoredSchema,
-} from './schema';
+import { migrateServer, readSchema, whereOf } from './mariadb-migration';
+import { tlsOptions } from './mariadb-tls';
+import type { OnMigration } from './migration';
+import { keepDatesAsText, MIGRATIONS, refuseOlderSchema, type StoredSchema } from './schema';
 
 /** How a database on a server is opened; see `DatabaseSettings`. */
 export interface OpenSettings {
   readonly log: Logger;
   readonly migrates?: boolean;
   readonly connections_max?: number;
-  readonly onMigration?: (name: string, number: number, count: number) => void;
+  readonly onMigration?: OnMigration;
 }
 
 /** Bound of all trying again of one write or read (design section 4). No attempt starts after it. */
@@ -64,7 +56,6 @@ const TRANSACTION_IDLE_SECONDS = 5;
 /** A server that does not even refuse: longer than the statement limit, which is the server's own. */
 const ANSWER_TIMEOUT_MS = 6_000;
 const CONNECT_TIMEOUT_MS = 4_000;
-const MIGRATION_LOCK_SECONDS = 60;
 /** Two cores of a server are busy with fewer; the rest are reads. Each costs the server about 1 MiB. */
 export const CONNECTIONS_MAX = 16;
 /** Requests that may wait for a connection; one more is answered UNAVAILABLE. */
@@ -352,6 +343,7 @@ function sessionStatements(isMariadb: boolean): string[] {
 }
 
 function dataSourceOptions(address: ServerAddress, connections_max = CONNECTIONS_MAX) {
+  const { ssl, ...stream } = tlsOptions(address);
   return {
     type: 'mariadb' as const,
     host: address.host,
@@ -359,6 +351,7 @@ function dataSourceOptions(address: ServerAddress, connections_max = CONNECTIONS
     username: address.user,
     password: address.password,
     database: address.database,
+    ...(ssl && { ssl }),
     charset: COLLATION,
     timezone: 'Z',
     dateStrings: true,
@@ -370,6 +363,7 @@ function dataSourceOptions(address: ServerAddress, connections_max = CONNECTIONS
     poolSize: connections_max,
     // Sums are DECIMAL: numbers here as they are on SQLite. JSON stays text, as MariaDB itself gives it.
     extra: {
+      ...stream,
       queueLimit: REQUESTS_WAITING_MAX,
       jsonStrings: true,
       decimalNumbers: true,
@@ -390,8 +384,9 @@ function dataSourceOptions(address: ServerAddress, connections_max = CONNECTIONS
 function probe(address: ServerAddress, settings: OpenSettings): Promise<Server> {
   return onConnection(address, async (select) => {
     const [facts] = await select('SELECT VERSION() AS version, @@max_allowed_packet AS max_allowed_packet');
-    if (settings.migrates ?? true) await migrate(address, select, settings);
-    else refuseOlderSchema(await readSchema(select), whereOf(address));
+    const open = (): DataSource => new DataSource({ ...dataSourceOptions(address), poolSize: 1 });
+    if (settings.migrates ?? true) await migrateServer(address, select, open, settings);
+    else refuseOlderSchema(await readSchema(select, whereOf(address)), whereOf(address));
     const [column] = await select(
       `SELECT COLLATION_NAME AS collation FROM information_schema.COLUMNS
         WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'node' AND COLUMN_NAME = 'node_args_hash'`,
@@ -407,13 +402,14 @@ function probe(address: ServerAddress, settings: OpenSettings): Promise<Server> 
 /** What the database says of its schema. Changes nothing. */
 export async function readMariadbSchema(address: ServerAddress): Promise<StoredSchema> {
   try {
-    return await onConnection(address, readSchema);
+    return await onConnection(address, (select) => readSchema(select, whereOf(address)));
   } catch (error) {
     throw explained(error, address);
   }
 }
 
-async function onConnection<T>(address: ServerAddress, act: (select: Select) => Promise<T>): Promise<T> {
+/** Acts on a connection of its own, which is ended with it. Errors are those of the driver. */
+export async function onConnection<T>(address: ServerAddress, act: (select: Select) => Promise<T>): Promise<T> {
   const connection = mysql.createConnection({
     host: address.host,
     port: address.port,
@@ -422,6 +418,7 @@ async function onConnection<T>(address: ServerAddress, act: (select: Select) => 
     database: address.database,
     charset: COLLATION,
     connectTimeout: CONNECT_TIMEOUT_MS,
+    ...tlsOptions(address),
   });
   // A connection that is lost between two statements says so here; the statement that follows fails and is explained.
   connection.on('error', () => undefined);
@@ -436,43 +433,4 @@ async function onConnection<T>(address: ServerAddress, act: (select: Select) => 
   }
 }
 
-type Select = (sql: string, params?: readonly SqlValue[]) => Promise<Record<string, SqlValue>[]>;
-
-async function migrate(address: ServerAddress, select: Select, { log, onMigration }: OpenSettings): Promise<void> {
-  const where = whereOf(address);
-  if (pendingMigrations(await readSchema(select), where).length === 0) return;
-  const lock = `jobmon_migration_${createHash('sha256').update(address.database).digest('hex').slice(0, 40)}`;
-  const [locked] = await select('SELECT GET_LOCK(?, ?) AS locked', [lock, MIGRATION_LOCK_SECONDS]);
-  if (locked?.locked !== 1) {
-    throw new JobmonError(
-      'UNAVAILABLE',
-      `another process has been migrating ${where} for ${MIGRATION_LOCK_SECONDS} s: wait for it`,
-    );
-  }
-  const pending = pendingMigrations(await readSchema(select), where);
-  if (pending.length === 0) return;
-  const dataSource = new DataSource({ ...dataSourceOptions(address), poolSize: 1 });
-  await dataSource.initialize();
-  try {
-    // A change of the schema commits by itself here. Migrations can be repeated instead of rolled back.
-    const executor = new MigrationExecutor(dataSource);
-    for (const [index, migration] of (await executor.getPendingMigrations()).entries()) {
-      onMigration?.(migration.name, index + 1, pending.length);
-      await executor.executeMigration(migration);
-    }
-  } finally {
-    await dataSource.destroy();
-  }
-  log.info({ database: address.database, migrations: pending }, 'the database was migrated');
-}
-
-const whereOf = (address: ServerAddress): string => `the database ${address.database} on ${address.host}:${address.port}`;
-
-async function readSchema(select: Select): Promise<StoredSchema> {
-  const exists = await select(
-    `SELECT 1 FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'migrations'`,
-  );
-  if (exists.length === 0) return storedSchema([]);
-  const names = (await select(MIGRATIONS_SQL)).map((row) => String(row.name));
-  return storedSchema(names, hasRule(names) ? (await select(RULE_SQL))[0] : undefined);
-}
+export type Select = (sql: string, params?: readonly SqlValue[]) => Promise<Record<string, SqlValue>[]>;

@@ -13,6 +13,8 @@ import { ApiToken1763900000009 } from './migrations/0009-api-token';
 import { ServiceInstance1763900000010 } from './migrations/0010-service-instance';
 import { LogArrival1763900000011 } from './migrations/0011-log-arrival';
 import { PersonEvent1763900000012 } from './migrations/0012-person-event';
+import { TaskInstanceKind1763900000013 } from './migrations/0013-task-instance-kind';
+import { LogLevel1763900000014 } from './migrations/0014-log-level';
 
 /** The migration chain, oldest first. The schema's version is the number of its entries that have run. */
 export const MIGRATIONS = [
@@ -28,6 +30,8 @@ export const MIGRATIONS = [
   ServiceInstance1763900000010,
   LogArrival1763900000011,
   PersonEvent1763900000012,
+  TaskInstanceKind1763900000013,
+  LogLevel1763900000014,
 ] as const;
 
 const MIGRATION_NAMES: readonly string[] = MIGRATIONS.map((migration) => new migration().name);
@@ -63,13 +67,14 @@ export function storedSchema(
  * Which migrations of ours are missing, given what the database says of its schema. One that ran migrations that we do not know was
  * made by a newer release; it may allow us nevertheless. `known`: those of another chain, by name.
  *
- * @throws JobmonError MALFORMED when it does not.
+ * @throws JobmonError MALFORMED when it does not, and for one that ran none of ours: it is another program's.
  */
 export function pendingMigrations(stored: StoredSchema, where: string, known = MIGRATION_NAMES): readonly string[] {
   const { migrations, needs_migration, oldest_release } = stored;
   const unknown = migrations.filter((name) => !known.includes(name));
   const missing = known.filter((name) => !migrations.includes(name));
   const isAllowed = needs_migration !== null && known.includes(needs_migration) && missing.length === 0;
+  if (migrations.length > 0 && missing.length === known.length && oldest_release === null) throw notOurs(where);
   if (unknown.length > 0 && !isAllowed) {
     const release = oldest_release === null ? 'a newer version of Jobmon' : `Jobmon ${oldest_release} or newer`;
     throw new JobmonError(
@@ -79,6 +84,14 @@ export function pendingMigrations(stored: StoredSchema, where: string, known = M
     );
   }
   return missing;
+}
+
+/** What is said of a database that another program keeps its tables in. */
+export function notOurs(where: string): JobmonError {
+  return new JobmonError(
+    'MALFORMED',
+    `${where} belongs to another program, which keeps a table \`migrations\` of its own there: name another by db.url`,
+  );
 }
 
 /** Names of our migrations, oldest first. */

@@ -92,6 +92,31 @@ async function slowestAnswer(duration_ms: number, read: () => Promise<unknown>):
   return worst;
 }
 
+it('a write has its turn beside somebody who reads again and again without a pause', async () => {
+  const database = await sqlite.open();
+  try {
+    const long = 'WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000) SELECT COUNT(*) AS n FROM n';
+    let reads = 0;
+    let isOver = false;
+    const reading = (async () => {
+      for (; !isOver && reads < 200; reads += 1) await database.read(long);
+    })();
+    // The reader stands in line first.
+    while (reads < 5) await pause(1);
+    for (let n = 0; n < 5; n += 1) {
+      await database.write({ label: 'test.insert' }, function* () {
+        yield { sql: `INSERT INTO tool (name) VALUES ('beside ${n}')` };
+      });
+    }
+    const reads_until_written = reads;
+    isOver = true;
+    await reading;
+    expect(reads_until_written).toBeLessThan(100);
+  } finally {
+    await database.drop();
+  }
+});
+
 it('many long writes at once leave the event loop a turn after each', async () => {
   const database = await sqlite.open();
   try {

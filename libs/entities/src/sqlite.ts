@@ -26,6 +26,7 @@ import SqliteHandle from 'better-sqlite3';
 import { DataSource, type MigrationInterface } from 'typeorm';
 import type { Database, Dialect, Procedure, SqlValue, StatementCounts, StatementResult, WriteOptions } from './database';
 import { SQLITE_ENTITIES } from './entities';
+import { causeOf, runMigrations, type OnMigration } from './migration';
 import {
   hasRule,
   keepDatesAsText,
@@ -83,12 +84,12 @@ export interface SqliteSchema {
 const SCHEMA: SqliteSchema = { entities: SQLITE_ENTITIES, migrations: MIGRATIONS };
 
 /** Opens, makes or migrates the file and starts its two connections. Its schema is the house's when it isn't given. */
-export async function openSqlite(file: string, log: Logger, schema = SCHEMA): Promise<Database> {
+export async function openSqlite(file: string, log: Logger, schema = SCHEMA, onMigration?: OnMigration): Promise<Database> {
   try {
     makeFolder(dirname(file));
     refuseOtherFiles(file);
     const isNew = !existsSync(file);
-    await migrate(file, log, schema);
+    await migrate(file, log, schema, onMigration);
     // Commands and output tails are nobody else's business; SQLite gives the files beside it the same mode.
     if (isNew) chmodSync(file, 0o600);
     // SQLite opens a file that may only be read without a word, and fails at the first write.
@@ -110,6 +111,9 @@ class SqliteDatabase implements Database {
   private waiting = 0;
   /** Milliseconds that statements took in this turn of the event loop. */
   private spent_ms = 0;
+  /** Ends when the last attempt that waits for a turn has been made; the next one waits for it. */
+  private line: Promise<unknown> = Promise.resolve();
+  private in_line = 0;
   /** When the account was begun, on the process's own clock. */
   private account_began = 0;
   private isClosed = false;
@@ -219,13 +223,8 @@ class SqliteDatabase implements Database {
   /** Runs an attempt again after a short pause for as long as the file is locked by another process and time is left. */
   private async whileBusy<T>(label: string, deadline: number, attempt: () => T): Promise<T> {
     for (;;) {
-      // Nothing here waits for input or output: without this, whoever has much to write would keep the event loop to himself.
-      while (this.spent_ms > TURN_MS_MAX) {
-        await nextTurn();
-        if (performance.now() - this.account_began > ACCOUNT_MS_MAX) this.spent_ms = 0;
-      }
       try {
-        return this.timed(attempt);
+        return await this.inTurn(attempt);
       } catch (error) {
         if (!isBusy(error)) throw error;
         if (Date.now() >= deadline) {
@@ -242,6 +241,25 @@ class SqliteDatabase implements Database {
       this.counts.retries += 1;
       await pause(RETRY_PAUSE_MS * (1 + Math.random()));
     }
+  }
+
+  /**
+   * Makes an attempt when this turn of the event loop has time for it. Nothing here waits for input or output: without this, whoever has much
+   * to write would keep the event loop to himself. Nobody overtakes those who wait: else who reads again and again is always before them.
+   */
+  private async inTurn<T>(attempt: () => T): Promise<T> {
+    if (this.in_line === 0 && this.spent_ms <= TURN_MS_MAX) return this.timed(attempt);
+    this.in_line += 1;
+    const mine = this.line.then(async () => {
+      while (this.spent_ms > TURN_MS_MAX) {
+        await nextTurn();
+        if (performance.now() - this.account_began > ACCOUNT_MS_MAX) this.spent_ms = 0;
+      }
+      this.in_line -= 1;
+      return this.timed(attempt);
+    });
+    this.line = mine.catch(() => undefined);
+    return mine;
   }
 
   /** Adds what an attempt takes to the account of this turn, which the next one clears. */
@@ -323,7 +341,7 @@ function handleOf(dataSource: DataSource): SqliteHandle.Database {
  * Runs the missing migrations in one transaction on a connection of its own. A process that comes second waits for the first
  * and finds nothing left to do. A file with tables in it is copied beside itself before anything is changed.
  */
-async function migrate(file: string, log: Logger, schema: SqliteSchema): Promise<void> {
+async function migrate(file: string, log: Logger, schema: SqliteSchema, onMigration?: OnMigration): Promise<void> {
   const known = schema.migrations.map((Migration) => new Migration().name ?? Migration.name);
   const deadline = Date.now() + MIGRATION_PATIENCE_MS;
   const dataSource = new DataSource(dataSourceOptions(file, schema));
@@ -339,7 +357,10 @@ async function migrate(file: string, log: Logger, schema: SqliteSchema): Promise
     const pending = pendingMigrations(applied, file, known);
     if (pending.length > 0) {
       if (hasTables(handle)) await backUp(file, applied.migrations.length, log);
-      await dataSource.runMigrations({ transaction: 'none' });
+      await runMigrations(dataSource, file, {
+        onMigration,
+        explain: ({ sentence, error }) => (codeOf(error) === 'SQLITE_ERROR' ? failed(sentence, error) : error),
+      });
     }
     handle.exec('COMMIT');
     if (pending.length > 0) log.info({ file, migrations: pending }, 'the database was migrated');
@@ -348,6 +369,15 @@ async function migrate(file: string, log: Logger, schema: SqliteSchema): Promise
     await dataSource.destroy();
   }
 }
+
+/** Of a statement that the file's tables do not allow; what is wrong with the file itself is told by `explained`. */
+const failed = (sentence: string, error: unknown): JobmonError =>
+  new JobmonError(
+    'MALFORMED',
+    `${sentence}: ${causeOf(error)}. The file is as it was before; when the cause is mended, the next start migrates it`,
+    undefined,
+    { cause: error },
+  );
 
 function hasTables(handle: SqliteHandle.Database): boolean {
   return handle.prepare(`SELECT 1 FROM sqlite_master WHERE type = 'table' LIMIT 1`).get() !== undefined;

@@ -5,7 +5,7 @@ import { BigInteger, DateTime, Id, Int, IntKey, IntWithDefault, SmallInt, Text, 
 
 @Entity('task_instance')
 @Index('uc_task_instance_array_batch_step', ['array_id', 'array_batch_num', 'array_step_id', 'twin'], { unique: true })
-@Index('ix_task_instance_workflow_run_id_status_array_id', ['workflow_run_id', 'status', 'array_id'])
+@Index('ix_task_instance_run_status_array_resources', ['workflow_run_id', 'status', 'array_id', 'task_resources_id'])
 @Index('fkidx_task_instance_task_id', ['task_id'])
 export class TaskInstance {
   @Id() id: number;
