@@ -2,29 +2,18 @@
 import { spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { chmodSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
-import { find, install, run } from './server.mjs';
+import { find, freePort, install, run } from './server.mjs';
 
 const START_SECONDS_MAX = 60;
-
-function freePort() {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.on('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const { port } = server.address();
-      server.close(() => resolve(port));
-    });
-  });
-}
 
 /**
  * Starts a server in `folder` (made if missing) and answers `{url, port, password, pid, stop()}`. The user of the URL may create
  * and drop databases and users. A server that was killed is started again at its old address by its port and password.
+ * `args` are more of the server's own.
  */
-export async function startMariadb(folder, { port = undefined, password = randomBytes(12).toString('hex') } = {}) {
+export async function startMariadb(folder, { port = undefined, password = randomBytes(12).toString('hex'), args = [] } = {}) {
   if (!find('mariadbd')) install('MariaDB', 'mariadb-server');
   mkdirSync(folder, { recursive: true });
   const user = process.getuid?.() === 0 ? 'root' : userInfo().username;
@@ -60,6 +49,7 @@ export async function startMariadb(folder, { port = undefined, password = random
       `--init-file=${init}`,
       '--innodb-buffer-pool-size=256M',
       '--max-connections=500',
+      ...args,
     ],
     log,
     10_000,

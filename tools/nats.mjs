@@ -31,7 +31,9 @@ export async function startNats(folder, { port = -1, config = '' } = {}) {
   const file = join(folder, 'nats.conf');
   const store = `jetstream { store_dir: ${JSON.stringify(join(folder, 'store'))} }`;
   const listen = `listen: "127.0.0.1:${port}"\nports_file_dir: ${JSON.stringify(ports)}`;
-  writeFileSync(file, `${listen}\n${store}\n${config}\n`, { mode: 0o600 });
+  // As in helm/jobmon/files/nats/nats.conf: a service that stands still is out of its group once it was sent nothing for 3 s.
+  const patience = 'ping_interval: "1s"\nping_max: 2';
+  writeFileSync(file, `${listen}\n${store}\n${patience}\n${config}\n`, { mode: 0o600 });
   const log = join(folder, 'server.log');
   const { pid, exitCode, stop } = run(find('nats-server'), ['-c', file], log, 5_000);
   const deadline = Date.now() + START_SECONDS_MAX * 1_000;

@@ -1,6 +1,8 @@
 // What the tools of servers share: finding a program, installing its Debian package, ending a server with its caller.
 import { spawn, spawnSync } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { existsSync, openSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 
 /** The path of a program, or undefined. Debian keeps servers in sbin, which is not on everybody's PATH. */
@@ -42,4 +44,20 @@ export function run(program, args, log, patience_ms) {
       setTimeout(() => server.kill('SIGKILL'), patience_ms).unref();
     });
   return { pid: server.pid, exitCode: () => ended, stop };
+}
+
+/**
+ * A port of 127.0.0.1 for what is started a while later. Below those that the kernel gives to connections that go out (from 32768 on): such a
+ * one would take it meanwhile.
+ */
+export async function freePort() {
+  for (;;) {
+    const port = randomInt(20_000, 30_000);
+    const server = createServer();
+    const isFree = await new Promise((resolve) => {
+      server.once('error', () => resolve(false));
+      server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
+    });
+    if (isFree) return port;
+  }
 }

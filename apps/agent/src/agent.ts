@@ -23,7 +23,7 @@
  * the mode; nothing is leased while it is full, and a report leaves it only when the server has answered it in the same term.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Connection, type Server } from '@jobmon/client';
+import { Connection, isServerUnreachable, type Server } from '@jobmon/client';
 import {
   beatAgent,
   drainAgent,
@@ -44,8 +44,8 @@ import { holdStateDirectory } from './state-directory';
 const PAUSE_MS_MAX = 5_000;
 /** A long poll is answered after so many seconds at the latest; more makes proxies nervous. */
 const POLL_WAIT_SECONDS = 20;
-/** What a call may take beyond what the server was asked to wait. */
-const ANSWER_MS_MAX = 20_000;
+/** What a call may take beyond what the server was asked to wait: the 6 s that an api waits for a state machine, and some. Then a new connection may lead to another api. */
+const ANSWER_MS_MAX = 8_000;
 /** Lease polls at one time: the one that waits, and the one that takes its place when there is more room. */
 const POLLS_MAX = 2;
 /** So many refusals to let the agent leave, and it joins again to learn what it still holds. */
@@ -326,7 +326,7 @@ export class Agent {
         if (!orders.is_known) return this.endAll(GIVEN_UP);
         this.heed(orders);
         // What is ordered of attempts that do not run here is settled by their reports, or by the next term.
-        if (!this.attempts.obey(orders.kill) && orders.kill.length > 0) await this.rest(GUARD_MS, signal);
+        if (!this.attempts.obey(orders.kill) && orders.kill.length > 0) await rest(GUARD_MS, signal);
       } catch (thrown) {
         if (signal.aborted) return;
         this.lease.heedFailure(thrown, sent_ms);
@@ -382,7 +382,7 @@ export class Agent {
     const { signal } = term.over;
     const interval_ms = (term.lease_seconds * 1_000) / 3;
     for (let failed = 0; !signal.aborted;) {
-      await this.rest(failed === 0 ? this.lease.dueIn_ms : Math.min(interval_ms, 1_000), signal);
+      await rest(failed === 0 ? this.lease.dueIn_ms : Math.min(interval_ms, 1_000), signal);
       if (signal.aborted) return;
       const sent_ms = performance.now();
       try {
@@ -438,6 +438,8 @@ export class Agent {
     } catch (thrown) {
       outbox.giveBack(reports);
       this.lease.heedFailure(thrown, sent_ms);
+      // Polls wait on the same way, and would for a long time: the next term opens them anew.
+      if (isServerUnreachable(thrown)) term.over.abort();
       if (!signal.aborted)
         this.settings.log.warn({ error: JobmonError.from(thrown).message, reports: reports.length }, 'reports got no answer');
       return false;
@@ -482,13 +484,11 @@ export class Agent {
 
   /** Waits after the nth failure: doubled each time, up to five seconds, and never so long that the lease would run out by it. */
   private pause(failed: number, signal: AbortSignal = this.stopping.signal): Promise<void> {
-    return this.rest(Math.min(PAUSE_MS_MAX, this.lease.length_ms / 6, 100 * 2 ** Math.min(failed - 1, 10)), signal);
-  }
-
-  private async rest(ms: number, signal: AbortSignal): Promise<void> {
-    await sleep(ms, undefined, { signal }).catch(() => undefined);
+    return rest(Math.min(PAUSE_MS_MAX, this.lease.length_ms / 6, 100 * 2 ** Math.min(failed - 1, 10)), signal);
   }
 }
+
+const rest = (ms: number, signal: AbortSignal): Promise<void> => sleep(ms, undefined, { signal }).catch(() => undefined);
 
 /** Whether some cluster has more room than was asked for. */
 function hasMore(room: Readonly<Record<string, ClusterRoom>>, asked: Readonly<Record<string, ClusterRoom>>): boolean {

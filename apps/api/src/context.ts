@@ -27,6 +27,8 @@ export interface ApiContext {
   readonly user?: string;
   /** Of the process, where it has more to say than the api. */
   readonly health?: Health;
+  /** Once aborted, each answer ends its connection, so that its client's next one goes to an api that stays. Never when absent. */
+  readonly stopping?: AbortSignal;
 }
 
 /** What every handler of the api is given: the api's context and the way to the other services. */

@@ -20,8 +20,8 @@ void startService({
   },
   needs: ({ config, log }) => ({ database: databaseNeed(config, log) }),
   isCalledByAddress: true,
-  begin: async ({ config, log, instance, messenger, database, health }): Promise<Work> => {
-    const app = await createApp({ config, log, messenger, database, health, token: tokenOf(config) }, []);
+  begin: async ({ config, log, instance, messenger, database, health, stopping }): Promise<Work> => {
+    const app = await createApp({ config, log, messenger, database, health, stopping, token: tokenOf(config) }, []);
     const url = await listen(app, config);
     const endSigns = leaveSigns({ database, messenger, log, instance, lease_seconds: config.agent.lease_seconds });
     const close = async (): Promise<void> => {

@@ -97,7 +97,7 @@ function handlerOf(
       call,
     );
     if (http.stream) return sendEvents(value as AsyncIterable<unknown>, reply, call.signal(), context.log);
-    if (closing.aborted) reply.header('connection', 'close');
+    if (closing.aborted || context.stopping?.aborted) reply.header('connection', 'close');
     reply.header('content-type', 'application/json; charset=utf-8');
     const text = JSON.stringify(toWire === undefined ? value : toWire(value));
     return reply.send(isPython ? await compressed(text, request, reply) : text);

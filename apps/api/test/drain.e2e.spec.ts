@@ -11,6 +11,8 @@ describeApart('an api that is told to stop', (mariadb) => {
   let nats: NatsProcess;
   let database: TestDatabase;
   let services: Services;
+  /** Of the last answer: whether its connection may be used again. */
+  let isKept: boolean;
 
   beforeAll(async () => {
     buildHouse();
@@ -27,11 +29,12 @@ describeApart('an api that is told to stop', (mariadb) => {
     await user?.remove();
   }, 120_000);
 
-  /** The status of an answer over a connection of its own; 0 when there was none. */
-  const ask = (url: string): Promise<number> =>
+  /** The status of an answer, if not said else over a connection of its own; 0 when there was none. */
+  const ask = (url: string, agent: http.Agent | false = false): Promise<number> =>
     new Promise((resolve) => {
       http
-        .get(url, { agent: false }, (answer) => {
+        .get(url, { agent }, (answer) => {
+          isKept = answer.headers.connection !== 'close';
           answer.resume();
           answer.on('end', () => resolve(answer.statusCode!));
           answer.on('error', () => resolve(0));
@@ -39,14 +42,20 @@ describeApart('an api that is told to stop', (mariadb) => {
         .on('error', () => resolve(0));
     });
 
-  it('is not ready at once, answers new connections for the time that is set, and then ends', async () => {
+  it('is not ready at once, answers new connections for the time that is set, ends those that are kept, and then itself', async () => {
     const [api] = services.alive('api');
     const workflows = `${api!.url}/api/v4/workflows`;
-    expect(await ask(workflows)).toBe(200);
+    const kept = new http.Agent({ keepAlive: true, maxSockets: 1 });
+    expect(await ask(workflows, kept)).toBe(200);
+    expect(isKept).toBe(true);
     const told = performance.now();
     const ended = api!.end('SIGTERM');
     await api!.said(/^stopping$/);
     expect((await api!.readiness())?.details).toMatchObject({ service: { status: 'down', cause: 'it is stopping' } });
+    // Whoever kept his connection is sent on to another api before this one closes it while he asks.
+    expect(await ask(workflows, kept)).toBe(200);
+    expect(isKept).toBe(false);
+    kept.destroy();
     const statuses = new Set<number>();
     let served_ms = 0;
     for (;;) {

@@ -117,14 +117,3 @@ export class AgentProcess extends HouseProcess {
 }
 
 const logFile = (user: UserFolder, name: string): string => path.join(user.path, `${name}.log`);
-
-/** A port that nobody listens on now. */
-export function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = createServer();
-    server.listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as { port: number };
-      server.close(() => resolve(port));
-    });
-  });
-}

@@ -7,8 +7,8 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { Tool, type WorkflowRun } from '@jobmon/client';
 import { cancelWorkflow, listAgents, type AgentView } from '@jobmon/contracts';
-import { buildHouse, HouseProcess, until, USER, UserFolder } from '@jobmon/testkit';
-import { AgentProcess, CLI, freePort, relayTo, whyNoNamespaces, type AgentPlace } from './agent-process';
+import { buildHouse, freePort, HouseProcess, until, USER, UserFolder } from '@jobmon/testkit';
+import { AgentProcess, CLI, relayTo, whyNoNamespaces, type AgentPlace } from './agent-process';
 
 const LEASE_SECONDS = 5;
 const TOKEN = 'a-token-for-agents-of-this-test';

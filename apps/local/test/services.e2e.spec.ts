@@ -25,10 +25,11 @@ import {
   type DatabaseKind,
   type InsertedWorkflow,
   type ServiceProcess,
+  freePort,
 } from '@jobmon/testkit';
 import { pino } from 'pino';
 import { runDemonstration } from '../src/demonstration';
-import { AgentProcess, freePort } from './agent-process';
+import { AgentProcess } from './agent-process';
 import { brokenRules, readWitness, submitWitnessed } from './witnessed-workflow';
 
 const TOKEN = 'token-of-the-services-apart';

@@ -74,6 +74,32 @@ it('refuses an item that no batch holds, and items beyond the bound', async () =
   expect(batches).toEqual([['a'], ['b', 'c']]);
 });
 
+it('answers UNAVAILABLE to what has waited too long when its batch would start, and runs what came later', async () => {
+  let now = 1_000;
+  const clock = jest.spyOn(performance, 'now').mockImplementation(() => now);
+  try {
+    const { batches, gates, run } = recorder();
+    const under = coalescer({ run, waiting_ms_max: 9_000, keyOf: (item) => item.slice(0, 1) });
+    const running = under.add('first');
+    await turnOfLoop();
+    const late = [under.add('a late'), under.add('b late')];
+    now += 1;
+    const inTime = under.add('a in time');
+    now += 9_000;
+    gates[0]!();
+    expect(await running).toEqual({ ok: 'FIRST' });
+    for (const outcome of await Promise.all(late)) expect(outcome).toMatchObject({ error: { code: 'UNAVAILABLE' } });
+    await turnOfLoop();
+    expect(batches).toEqual([['first'], ['a in time']]);
+    gates[1]!();
+    expect(await inTime).toEqual({ ok: 'A IN TIME' });
+    expect(under.waiting).toBe(0);
+    await under.drain();
+  } finally {
+    clock.mockRestore();
+  }
+});
+
 it('lets keys take turns', async () => {
   const { batches, gates, run } = recorder();
   const under = coalescer({ run, rows_max: 4, keyOf: (item) => item[0] as string });

@@ -31,6 +31,8 @@ export interface CoalescerOptions<Item, Result> {
   readonly keyOf?: (item: Item) => string | number;
   /** Most items waiting; beyond it an item is answered with UNAVAILABLE at once. */
   readonly waiting_max: number;
+  /** An item that has waited longer when a batch starts is answered with UNAVAILABLE instead; without end when absent. */
+  readonly waiting_ms_max?: number;
   /** Batches in flight at one time; 1 when absent. */
   readonly concurrency?: number;
 }
@@ -118,9 +120,23 @@ export class Coalescer<Item, Result> {
   }
 
   private startBatches(): void {
+    if (this.options.waiting_ms_max !== undefined) this.refuseLate(performance.now() - this.options.waiting_ms_max);
     while (this.waitingCount > 0 && this.inFlight < this.concurrency) void this.runBatch(this.takeBatch());
     if (this.isDraining && this.waitingCount === 0 && this.inFlight === 0) {
       for (const resolve of this.drained.splice(0)) resolve();
+    }
+  }
+
+  /** Answers what has waited since before `since_ms`: the oldest of each key, as its items stand in their order. */
+  private refuseLate(since_ms: number): void {
+    for (const [key, turn] of this.turns) {
+      for (; turn.head < turn.items.length; turn.head += 1) {
+        const waiting = turn.items[turn.head] as Waiting<Item, Result>;
+        if (waiting.since >= since_ms) break;
+        this.waitingCount -= 1;
+        waiting.settle(refusal('UNAVAILABLE', 'too many requests were waiting before it for too long; send it again later'));
+      }
+      if (turn.head === turn.items.length) this.turns.delete(key);
     }
   }
 

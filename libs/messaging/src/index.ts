@@ -3,6 +3,7 @@ export * from './coalescer';
 export * from './in-process';
 export * from './log-stream';
 export * from './messenger';
+export * from './nats-facts';
 export * from './open-nats';
 export * from './rights';
 export * from './sender';

@@ -1,8 +1,11 @@
 /** NATS as the bus: what every transport does, and what only a bus between processes can meet. The spec has servers of its own. */
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { event, operation, subjectOf, type JobmonError } from '@jobmon/contracts';
+import { setTimeout as pause } from 'node:timers/promises';
+import { Worker } from 'node:worker_threads';
+import { event, operation, subjectOf, subjectOfEvent, type JobmonError } from '@jobmon/contracts';
 import { createLogger, loadConfig, metrics, type Logger } from '@jobmon/runtime';
 import { describeWithNats, NatsProcess, TcpProxy, until } from '@jobmon/testkit';
 import { connect, nkeys } from 'nats';
@@ -171,6 +174,28 @@ describeWithNats('NATS', () => {
     }, 90_000);
   });
 
+  it('counts one of a group that stands still no longer as one of it, once it was sent nothing for seconds', async () => {
+    const sender = await join();
+    // A process of its own that takes and never answers.
+    const script = `require('nats').connect({ servers: '${nats.url}' }).then((c) => c.subscribe('${subjectOf(echo)}', { queue: '${echo.owner}', callback() {} }))`;
+    const other = spawn(process.execPath, ['-e', script], { stdio: 'ignore' });
+    const messageOf = async (): Promise<string> =>
+      JSON.stringify((await sender.request(echo, [{ value: 'x' }], { timeout_ms: 1_000 }))[0]);
+    try {
+      await until('it takes', async () => (await messageOf()).includes('not answered within'), 60_000);
+      other.kill('SIGSTOP');
+      // Each message to it is a sign of life to this server, so they are seldom.
+      const isOut = async (): Promise<boolean> => {
+        await pause(5_000);
+        return !(await messageOf()).includes('not answered within');
+      };
+      await until('it is out', isOut, 60_000);
+      expect(await messageOf()).toContain('UNAVAILABLE');
+    } finally {
+      other.kill('SIGKILL');
+    }
+  }, 150_000);
+
   it('refuses garbage with a code, counts it and lives', async () => {
     const answerer = await join();
     echoes(answerer);
@@ -255,6 +280,51 @@ describeWithNats('NATS', () => {
     } finally {
       await Promise.all(open.splice(0).map((messenger) => messenger.drain()));
       await proxy.close();
+      await strict.remove();
+    }
+  }, 120_000);
+
+  it('knows that it was left because it did not read, says so and counts it', async () => {
+    const strict = await NatsProcess.start('max_pending: 1MB\nwrite_deadline: "1s"');
+    const flag = new Int32Array(new SharedArrayBuffer(8));
+    // A thread of its own speaks: this one stands still, as a process does that is frozen or computes.
+    const speaker = new Worker(
+      `const { workerData: { nats, subject, url, flag } } = require('node:worker_threads');
+       const { connect } = require(nats);
+       void (async () => {
+         const connection = await connect({ servers: url });
+         for (let n = 0; n < 100; n += 1) {
+           connection.publish(subject, Buffer.alloc(400_000, 120));
+           await connection.flush();
+         }
+         await connection.close();
+         Atomics.store(flag, 0, 1);
+         Atomics.notify(flag, 0);
+       })();`,
+      { eval: true, workerData: { nats: require.resolve('nats'), subject: subjectOfEvent(said), url: strict.url, flag } },
+    );
+    const over = once(speaker, 'exit');
+    const losses = async (): Promise<number> =>
+      (await metrics.bus_losses.get()).values.find(({ labels }) => labels.cause === 'slow')?.value ?? 0;
+    try {
+      const counted = await losses();
+      const slow = await join({ url: strict.url });
+      slow.subscribe(said, () => undefined);
+      echoes(slow);
+      await slow.flush();
+      expect(Atomics.wait(flag, 0, 0, 60_000)).not.toBe('timed-out');
+      Atomics.wait(flag, 1, 0, 2_000);
+      const told = (): string[] => lines.filter((line) => line.includes('the connection to NATS was lost'));
+      await until('it knows', () => told().length > 0, 30_000);
+      expect(told()).toEqual([
+        expect.stringMatching(/this process read nothing for \d+\.\d s, and NATS leaves a slow consumer: start one more/),
+      ]);
+      expect(await losses()).toBe(counted + 1);
+      await until('it is back', () => slow.state() === 'up' && lines.some((line) => line.includes('is there again')), 30_000);
+      expect(await send(slow, echo, { value: 'again' })).toEqual({ value: 'again' });
+    } finally {
+      await over;
+      await Promise.all(open.splice(0).map((messenger) => messenger.drain()));
       await strict.remove();
     }
   }, 120_000);

@@ -4,6 +4,7 @@
  */
 import { MESSAGE_BYTES_MAX, type Operation, type ReplyOf, type RequestOf } from '@jobmon/contracts';
 import { Coalescer } from './coalescer';
+import { TIMEOUT_MS_DEFAULT } from './in-process';
 import { replyOf, send, type MessageContext, type Messenger, type Outcome, type RequestOptions } from './messenger';
 
 export interface Sender {
@@ -25,6 +26,8 @@ const WAITING_MAX = 10_000;
  * another: as short as a takeover within 10 s needs (docs/decisions/leases.md), longer than any batch of a healthy database.
  */
 const ANSWER_MS_MAX = 6_000;
+/** A call that has waited so long for its message is answered with UNAVAILABLE: with the message's own time it would be too late for its caller. */
+const WAITING_MS_MAX = TIMEOUT_MS_DEFAULT - ANSWER_MS_MAX;
 /** What a message needs besides its requests: the envelope and the request ids of its context. */
 const ENVELOPE_BYTES_MAX = 2_048;
 /** Request ids told with a coalesced message: enough to find it by any of a few, bounded for the envelope. */
@@ -53,6 +56,7 @@ export function createSender(messenger: Messenger): Sender {
       bytes_max: MESSAGE_BYTES_MAX - ENVELOPE_BYTES_MAX,
       sizeOf: (call) => bytesOf(call.request),
       waiting_max: WAITING_MAX,
+      waiting_ms_max: WAITING_MS_MAX,
     });
     coalescers.set(operation.name, coalescer);
     return coalescer;

@@ -1,5 +1,5 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir, userInfo } from 'node:os';
+import { homedir, tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { JobmonError } from '@jobmon/contracts';
 import { dataFolder, describeConfig, loadConfig, type ConfigSources } from './config';
@@ -268,6 +268,18 @@ describe('the account of the database', () => {
       'mysql://ada:new@db:3306/jobmon',
     );
     expect(urlOf({ ...account, JOBMON__DB__URL: 'sqlite:/data/a.sqlite' })).toBe('sqlite:/data/a.sqlite');
+  });
+
+  it('stands beside the files of TLS, which the address takes up', () => {
+    const files = { JOBMON__DB__TLS_CA_FILE: '/etc/ca.pem', JOBMON__DB__TLS_CERT_FILE: '~/my cert.pem' };
+    const url = 'mariadb://app@db:3306/jobmon?ssl_ca=/etc/ca.pem';
+    expect(urlOf({ ...files, JOBMON__DB__URL: 'mariadb://app@db/jobmon?ssl_ca=other.pem' })).toBe(
+      `${url}&ssl_cert=${homedir()}/my%20cert.pem`,
+    );
+    expect(urlOf({ JOBMON__DB__URL: 'mysql+pymysql://app@db/jobmon?charset=utf8mb4&ssl_ca=/etc/ca.pem' })).toBe(
+      url.replace('mariadb', 'mysql'),
+    );
+    expect(urlOf({ ...files, JOBMON__DB__URL: 'sqlite:/data/a.sqlite' })).toBe('sqlite:/data/a.sqlite');
   });
 
   it('is never shown', () => {

@@ -11,7 +11,7 @@ import { join, resolve } from 'node:path';
 import { JobmonError } from '@jobmon/contracts';
 import { isMap, isScalar, LineCounter, parseDocument, type Node } from 'yaml';
 import { z } from 'zod';
-import { formatDatabaseUrl, parseDatabaseUrl, withAccount } from './database-url';
+import { formatDatabaseUrl, parseDatabaseUrl, withAccount, withTls } from './database-url';
 
 /** A file name, absolute in the end; `~/` is the home folder. */
 const FilePath = z
@@ -110,6 +110,11 @@ const Settings = z.object({
     /** Account on a server, in place of the one in the address, so that a secret may hold the password alone; written as it is, not as %XX. */
     user: z.string().min(1).max(255).optional(),
     password: z.string().max(1_024).optional(),
+    /** Certificate authority of the server; naming one asks for TLS. It may stand in the address as well: `?ssl_ca=FILE`. */
+    tls_ca_file: FilePath.optional(),
+    /** Certificate of this process and its key, where the server asks for one. */
+    tls_cert_file: FilePath.optional(),
+    tls_key_file: FilePath.optional(),
     /** Connections of this process to a database on a server: those of all processes together must fit into its `max_connections`. */
     connections_max: whole(2, 1_000).default(16),
   }),
@@ -319,8 +324,9 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
     const [section, name] = key.split('.') as [string, string];
     (tree[section] as Record<string, unknown>)[name] = value;
   }
-  const { url, user, password } = tree['db'] as Record<string, unknown>;
-  if (typeof url === 'string') tree['db']!['url'] = withAccount(url, { user, password });
+  const { url, user, password, tls_ca_file: ca_file, tls_cert_file: cert_file, tls_key_file: key_file } = tree['db']!;
+  if (typeof url === 'string')
+    tree['db']!['url'] = withTls(withAccount(url, { user, password }), { ca_file, cert_file, key_file });
   const parsed = Settings.safeParse(tree);
   for (const issue of parsed.error?.issues ?? []) {
     const key = issue.path.slice(0, 2).join('.');

@@ -26,6 +26,10 @@ it.each<[string, object]>([
   ['mysql+mysqldb://u:p@db.example.org/jobmon', server('mysql')],
   ['mariadb://u:p@db.example.org:80/jobmon', server('mariadb', { port: 80 })],
   ['mariadb+mariadbconnector://u@db.example.org/jobmon', server('mariadb', { password: '' })],
+  [
+    'mysql+pymysql://u:p@db.example.org/jobmon?ssl_ca=/etc/ca.pem&ssl_cert=my%20cert.pem&ssl_key=/k?x.pem',
+    server('mysql', { tls: { ca_file: '/etc/ca.pem', cert_file: '/work folder/my cert.pem', key_file: '/k?x.pem' } }),
+  ],
   ['MariaDB://u:p%40%2F%3A%23%25@[::1]:3306/jobmon', server('mariadb', { host: '::1', password: 'p@/:#%' })],
 ])('%s', (url, address) => {
   const parsed = parseDatabaseUrl(url, '/work folder');
@@ -49,7 +53,8 @@ it.each([
   ['mysql://u:secret@h/a/b', 'name of the database'],
   ['mysql://h/jobmon', 'user is missing'],
   ['mysql://u:secret%zz@h/jobmon', 'hexadecimal'],
-  ['mysql://u:secret@h/jobmon?ssl_ca=x', "'ssl_ca' is not known"],
+  ['mysql://u:secret@h/jobmon?ssl_ca=', "'ssl_ca' must name a file"],
+  ['mysql://u:secret@h/jobmon?ssl_mode=x', "'ssl_mode' is not known"],
   ['mysql://u:secret@h:port/jobmon', 'must read'],
 ])('refuses %s', (url, rule) => {
   let message = '';

@@ -9,3 +9,4 @@ export * from './logging';
 export * from './metrics';
 export * from './need';
 export * from './shutdown';
+export * from './tls';

@@ -53,6 +53,8 @@ export const metrics = {
   refusals: counter('jobmon_refusals_total', 'refused changes of a status', ['reason']),
   /** Connections that were lost and came back. `to` is `bus` or `database`. */
   reconnects: counter('jobmon_reconnects_total', 'connections that came back', ['to']),
+  /** Connections to NATS that were lost. `cause` is `silent` (no answer of NATS), `slow` (this process did not read) or `closed` by the other end. */
+  bus_losses: counter('jobmon_bus_losses_total', 'connections to NATS that were lost', ['cause']),
   /** Workflow runs whose lease this process holds. */
   leases_held: gauge('jobmon_leases_held', 'workflow runs held by lease', []),
   /** Leases taken, lost, released; and how often all leases of this process together were renewed. */

@@ -1,4 +1,7 @@
 /** What specs share. Imported by specs only. */
+export * from './answers';
+export * from './balancer';
+export * from './certificates';
 export * from './database';
 export * from './execution-check';
 export * from './execution-recovery';
@@ -14,3 +17,4 @@ export * from './python-database';
 export * from './services';
 export * from './tcp-proxy';
 export * from './wire-recorder';
+export { freePort } from './free-port';

@@ -17,11 +17,11 @@ export class MariadbProcess {
   private keeper: KeptServer<Standing> | undefined;
   private standing: Standing | undefined;
 
-  private constructor() {}
+  private constructor(private readonly args: readonly string[]) {}
 
-  /** Starts a server and makes the database `jobmon` on it. */
-  static async start(): Promise<MariadbProcess> {
-    const mariadb = new MariadbProcess();
+  /** Starts a server and makes the database `jobmon` on it; `args` are more of its own. */
+  static async start(...args: readonly string[]): Promise<MariadbProcess> {
+    const mariadb = new MariadbProcess(args);
     await mariadb.startAgain();
     await mariadb.run('CREATE DATABASE jobmon');
     return mariadb;
@@ -58,7 +58,11 @@ export class MariadbProcess {
   /** At its old address, with its old data. */
   async startAgain(): Promise<void> {
     const { port, password } = this.standing ?? {};
-    this.keeper = await keepServer<Standing>('mariadb.mjs', 'startMariadb', this.folder, { port, password });
+    this.keeper = await keepServer<Standing>('mariadb.mjs', 'startMariadb', this.folder, {
+      port,
+      password,
+      args: this.args,
+    });
     this.standing = this.keeper.standing;
   }
 

@@ -52,9 +52,11 @@ export class ServiceProcess {
     readonly log_file: string,
     env: NodeJS.ProcessEnv,
     args: readonly string[] = [],
+    /** The checkout whose bundle it is. */
+    readonly root = ROOT,
   ) {
     const output = openSync(log_file, 'a');
-    const main = path.join(ROOT, 'dist', 'apps', name, 'main.js');
+    const main = path.join(root, 'dist', 'apps', name, 'main.js');
     this.child = spawn(process.execPath, ['--enable-source-maps', main, ...args], {
       cwd: path.dirname(log_file),
       env,
@@ -171,6 +173,8 @@ export class ServiceProcess {
 /** Processes of one system, known by their place. */
 export class Services {
   readonly processes: ServiceProcess[] = [];
+  /** The checkout whose bundles are started from now on: another one's for an upgrade or a rollback. */
+  root = ROOT;
   private begun = 0;
 
   constructor(readonly place: ServicesPlace) {
@@ -201,7 +205,7 @@ export class Services {
       ...this.place.env,
       ...env,
     };
-    const started = new ServiceProcess(name, instance, path.join(folder, `${instance}.log`), settings, args);
+    const started = new ServiceProcess(name, instance, path.join(folder, `${instance}.log`), settings, args, this.root);
     this.processes.push(started);
     return started;
   }

@@ -10,6 +10,11 @@ import { createConnection, createServer, type Server, type Socket } from 'node:n
 /** `up`: from clients to the server; `down`: from the server to its clients. */
 export type Direction = 'up' | 'down';
 
+/** Is told what one connection's sides send, and which of them closes first; its other end follows. */
+export interface Listener {
+  heard(direction: Direction, data: Buffer | 'end'): void;
+}
+
 /** Bytes that are under way in one direction of one connection; beyond them its source is not read. */
 const UNDER_WAY_MAX = 16 * 1024 * 1024;
 
@@ -24,16 +29,17 @@ export class TcpProxy {
   private constructor(
     private readonly target: () => string,
     port: number,
+    private readonly listen: (() => Listener) | undefined,
   ) {
     this.listening_port = port;
   }
 
   /**
    * Starts to pass what comes to a port of 127.0.0.1 (0: any free one) on to the host and port of a URL, of any scheme. A function is asked
-   * for the URL at each connection: where several answer, it chooses.
+   * for the URL at each connection: where several answer, it chooses. `listen` makes a listener of each connection.
    */
-  static async to(target: string | (() => string), port = 0): Promise<TcpProxy> {
-    const proxy = new TcpProxy(typeof target === 'string' ? () => target : target, port);
+  static async to(target: string | (() => string), port = 0, listen?: () => Listener): Promise<TcpProxy> {
+    const proxy = new TcpProxy(typeof target === 'string' ? () => target : target, port, listen);
     await proxy.mend();
     return proxy;
   }
@@ -119,6 +125,7 @@ export class TcpProxy {
         return true;
       },
       closed: () => this.links.delete(link),
+      listener: this.listen?.(),
     });
     this.links.add(link);
   }
@@ -129,6 +136,7 @@ interface Rule {
   readonly delay_ms: () => number;
   readonly isLast: (data: Buffer) => boolean;
   readonly closed: () => void;
+  readonly listener: Listener | undefined;
 }
 
 /** One connection: two sockets and what is under way between them. */
@@ -183,6 +191,7 @@ class Way {
 
   private take(data: Buffer | 'end'): void {
     if (this.isBroken) return;
+    this.rule.listener?.heard(this.direction, data);
     this.queue.push({ data, due_ms: performance.now() + this.rule.delay_ms() });
     if (data !== 'end') this.bytes += data.length;
     if (this.bytes > UNDER_WAY_MAX) this.from.pause();

@@ -244,18 +244,19 @@ describeOnDatabases('task instances of the Python protocol', (database) => {
     expect((await post(`${path}/log_report_by`, {})).status).toBe(400);
   });
 
-  it('E22 and E23 take texts of any length and keep their last 10,000 characters', async () => {
+  it('E22 and E23 take texts of any length, NUL and half a character in it, and keep their last 10,000 characters', async () => {
     const made = await client({ tasks: 2, task_status: 'R', instance_status: 'R' });
-    const long = `${'x'.repeat(700_000)}${'😀'.repeat(9_999)}!`;
+    const long = `${'x'.repeat(1_048_576)}${'😀'.repeat(9_997)}\u0000\ud800!`;
+    const kept = `${'😀'.repeat(9_997)}\u0000\ufffd!`;
     const [first, second] = made.task_instance_ids as [number, number];
     expect(await ok(`/task_instance/${first}/log_done`, { stdout_log: long, stderr_log: long })).toEqual({ status: 'D' });
     const failed = { error_state: 'E', error_description: long };
     expect(await ok(`/task_instance/${second}/log_error_worker_node`, failed)).toEqual({ status: 'E' });
     expect(await ok(`/task_instance/${second}/log_error_worker_node`, failed)).toEqual({ status: 'E' });
     const [row] = await rows('SELECT stdout_log FROM task_instance WHERE id = ?', [first]);
-    expect(row?.stdout_log).toBe(`${'😀'.repeat(9_999)}!`);
+    expect(row?.stdout_log).toBe(kept);
     const { json } = await get(`/task_instance/${second}/task_instance_error_log`);
-    expect(json).toEqual({ task_instance_error_log: [[expect.any(Number), expect.any(String), `${'😀'.repeat(9_999)}!`]] });
+    expect(json).toEqual({ task_instance_error_log: [[expect.any(Number), expect.any(String), kept]] });
   });
 
   it('E21 moves the deadline of those in O; without ids the answer is null', async () => {

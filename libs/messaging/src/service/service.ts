@@ -47,6 +47,8 @@ export interface ServiceSettings {
 export interface ServiceContext extends ServiceSettings {
   readonly messenger: Messenger;
   readonly health: Health;
+  /** Aborted when the process is told to stop, before a service that is called by an address takes nothing new. */
+  readonly stopping: AbortSignal;
 }
 
 /** Work that has begun. */
@@ -212,7 +214,13 @@ async function run<Opened extends object>(
       }),
     );
     const { bus: messenger, ...others } = opened as { bus: Messenger } & Opened;
-    begun.work = await definition.begin({ ...settings, messenger, health, ...others } as unknown as ServiceContext & Opened);
+    begun.work = await definition.begin({
+      ...settings,
+      messenger,
+      health,
+      stopping: stopping.signal,
+      ...others,
+    } as unknown as ServiceContext & Opened);
     isServing = true;
     log.info({ ...(begun.work.url === undefined ? {} : { url: begun.work.url }) }, 'serves');
     looks = setInterval(() => void health.ask(), LOOK_MS);
