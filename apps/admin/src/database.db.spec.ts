@@ -65,13 +65,36 @@ describeOnDatabaseKinds('jobmon-server db', (kind) => {
       expect((await typed('db', 'migrate', '--wait', 'soon')).code).toBe(2);
     });
 
+    it('leaves a database alone that another program keeps its migrations in', async () => {
+      const foreign = await kind.place();
+      const connection = await createConnection(foreign.url.replace(/^mariadb:/, 'mysql:'));
+      try {
+        await connection.query('CREATE TABLE migrations (id INT, migration VARCHAR(255), batch INT)');
+        for (const command of ['migrate', 'status']) {
+          const refused = await typed('db', command, '--db', foreign.url);
+          expect([command, refused.code, refused.err]).toEqual([
+            command,
+            1,
+            expect.stringMatching(/^Error: the database \S+ on \S+ belongs to another program, .*: name another by db\.url\n$/),
+          ]);
+        }
+        const [tables] = await connection.query('SHOW TABLES');
+        expect(tables).toHaveLength(1);
+      } finally {
+        await connection.end();
+        await foreign.remove();
+      }
+    });
+
     it('names cause and cure, without the password', async () => {
       const wrong = new URL(place.url);
       wrong.password = 'not-this-one';
       const refused = await typed('db', 'migrate', '--db', wrong.toString());
       expect([refused.code, refused.err]).toEqual([
         1,
-        expect.stringMatching(/^Error: the database server .* refuses user .*: correct the password\n$/),
+        expect.stringMatching(
+          /^Error: the database server .* refuses user .*: correct the password, or name db\.tls_ca_file .*\n$/,
+        ),
       ]);
       expect(refused.err).not.toContain('not-this-one');
       wrong.pathname = '/there_is_none';

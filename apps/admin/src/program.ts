@@ -3,6 +3,8 @@ import { JobmonError, VERSION } from '@jobmon/contracts';
 import { hidePasswords } from '@jobmon/runtime';
 import { Command, CommanderError } from 'commander';
 import { addDatabaseCommands } from './database';
+import { addOrphansCommand } from './orphans';
+import { addPreflightCommand } from './preflight';
 import { addReaperCommands } from './reaper';
 import { addTokenCommands } from './token';
 
@@ -19,11 +21,15 @@ Exit codes: 0 done, 1 error, 2 wrong usage.
 
 Examples:
   jobmon-server db status      what the schema is, and what is missing
-  jobmon-server db migrate     bring the schema to this release`,
+  jobmon-server db migrate     bring the schema to this release
+  jobmon-server preflight      what an installation on Kubernetes would miss
+  jobmon-server orphans        objects on Kubernetes that no release names`,
   );
   addDatabaseCommands(server);
   addTokenCommands(server);
   addReaperCommands(server);
+  addPreflightCommand(server);
+  addOrphansCommand(server);
   return server;
 }
 
