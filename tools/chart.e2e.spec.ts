@@ -5,10 +5,9 @@
  */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { buildHouse, describeApart, ServiceProcess, SERVICES, until } from '@jobmon/testkit';
+import { buildHouse, describeApart, freePort, ServiceProcess, SERVICES, until } from '@jobmon/testkit';
 import { BUILT_IN, objectsOf, renderText, type KubernetesObject } from './chart';
 
 const ROOT = join(__dirname, '..');
@@ -20,14 +19,6 @@ interface EnvironmentEntry {
   readonly name: string;
   readonly value?: string;
   readonly valueFrom?: { readonly secretKeyRef?: { readonly name: string; readonly key: string } };
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await new Promise((resolve) => server.on('listening', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }
 
 describeApart('the chart with everything built in', () => {

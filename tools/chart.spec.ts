@@ -83,7 +83,8 @@ const SCALINGS: Values[] = [
     pods: { priorityClassName: 'jobmon-services', labels: { team: 'research' }, annotations: { note: 'ours' } },
   },
 ];
-const DATABASES: Values[] = [EXTERNAL, { ...BUILT_IN, nats: EXTERNAL['nats'] }, BUILT_IN];
+const ENCRYPTED = over(EXTERNAL, { database: { tls: { existingSecret: 'jobmon-database-tls' } } });
+const DATABASES: Values[] = [ENCRYPTED, { ...BUILT_IN, nats: EXTERNAL['nats'] }, BUILT_IN];
 
 const VARIANTS: { title: string; values: Values; objects: KubernetesObject[] }[] = [];
 for (const [r, route] of ROUTES.entries())
@@ -291,6 +292,20 @@ describe('every pod', () => {
 });
 
 describe('what belongs together', () => {
+  it('is a database with TLS and the authority in each container that talks to it', () => {
+    const tried = new Set<string>();
+    for (const { labels, containers } of podsOf(render(over(ENCRYPTED, { admin: { replicas: 1 } }))))
+      for (const { name, env = [], volumeMounts = [] } of containers) {
+        if (!env.some((one) => one.name === 'JOBMON__DB__URL')) continue;
+        const file = env.find((one) => one.name === 'JOBMON__DB__TLS_CA_FILE')?.value;
+        const folders = volumeMounts.map(({ mountPath }) => `${mountPath}/ca.crt`);
+        expect([name, folders]).toEqual([name, expect.arrayContaining([file])]);
+        tried.add(String(labels['jobmon/process']));
+      }
+    const all = ['admin', 'api', 'log-sink', 'migrate', 'reaper', 'scheduler', 'smoke-test', 'state-machine'];
+    expect([...tried].sort()).toEqual(all);
+  });
+
   it('is found: selectors, ports, secrets, volumes and addresses lead somewhere', () => {
     onAll((objects, values) => {
       const pods = podsOf(objects);
@@ -463,6 +478,9 @@ describe('names', () => {
 });
 
 describe('reapers of several versions', () => {
+  const reapersOf = (values: Values) =>
+    podsOf(render(over(EXTERNAL, values))).filter(({ labels }) => labels['jobmon/process'] === 'reaper');
+
   it('are all of the release, each with its image and its scaling', () => {
     const reapers = ['', '0.9.0', '0.8.1'].map((version) => ({ ...REAPER, version }));
     const objects = render(over(EXTERNAL, { reapers }));
@@ -473,6 +491,30 @@ describe('reapers of several versions', () => {
       ['jobmon-reaper-0-8-1', 'reaper:0.8.1'],
     ]);
     expect(objects.some(({ metadata }) => metadata.annotations?.['helm.sh/resource-policy'] !== undefined)).toBe(false);
+  });
+
+  it('need no more than a version each: the rest is told once, and an entry says what differs', () => {
+    const reapers = [{ version: '' }, { version: '0.9.0', autoscaling: { enabled: false }, connections: 2 }];
+    const [now, older] = reapersOf({ reapers, reaper: { replicas: 3, env: { A: 'b' } } });
+    const connections = (template: Template | undefined) =>
+      template?.containers[0]!.env?.find(({ name }) => name === 'JOBMON__DB__CONNECTIONS_MAX')?.value;
+    expect([now?.owner['spec'].replicas, older?.owner['spec'].replicas]).toEqual([undefined, 3]);
+    expect([connections(now), connections(older)]).toEqual(['4', '2']);
+    expect(older?.containers[0]!.resources).toEqual(now?.containers[0]!.resources);
+    for (const template of [now, older]) expect(template?.containers[0]!.env).toContainEqual({ name: 'A', value: 'b' });
+  });
+
+  it('go when their entry is taken out, with everything that is theirs', () => {
+    const namesOf = (reapers: Values[]) =>
+      render(over(EXTERNAL, { reapers })).map(({ kind, metadata }) => `${kind} ${metadata.name}`);
+    const [both, one] = [namesOf([{ version: '' }, { version: '0.9.0' }]), namesOf([{ version: '' }])];
+    expect(both.filter((name) => !one.includes(name)).sort()).toEqual([
+      'Deployment jobmon-reaper-0-9-0',
+      'HorizontalPodAutoscaler jobmon-reaper-0-9-0',
+      'PodDisruptionBudget jobmon-reaper-0-9-0',
+      'ServiceAccount jobmon-reaper-0-9-0',
+    ]);
+    expect(one.filter((name) => !both.includes(name))).toEqual([]);
   });
 });
 
@@ -496,6 +538,11 @@ describe('values that make no sense are refused, with a cure', () => {
     ],
     ['no database', { database: { host: '' } }, /database\.host is missing.*database\.builtIn\.enabled=true/],
     ['two databases', { database: { builtIn: { enabled: true } } }, /exclude each other/],
+    [
+      'TLS to a database that speaks none',
+      { database: { host: '', builtIn: { enabled: true }, tls: { existingSecret: 'x' } } },
+      /database\.tls\.existingSecret is for a MariaDB of your own/,
+    ],
     ['no bus', { nats: { url: '' } }, /nats\.url is missing/],
     ['a password in an address', { nats: { url: 'nats://ada:secret@nats:4222' } }, /nats\.url: Does not match pattern/],
     [
@@ -519,6 +566,8 @@ describe('values that make no sense are refused, with a cure', () => {
       { reapers: [REAPER, REAPER].map((reaper) => ({ ...reaper, version: '0.9.0' })) },
       /two entries of reapers have the version '0\.9\.0'/,
     ],
+    ['a reaper of no version', { reapers: [{ replicas: 1 }] }, /reapers\.0: version is required/],
+    ['a reaper of a tag that says nothing', { reapers: [{ version: 'latest' }] }, /reapers\.0\.version/],
     ['no reaper', { reapers: [] }, /reapers: Array must have at least 1 items/],
     [
       'too many connections',
@@ -587,10 +636,12 @@ describe('the chart as a whole', () => {
     expect(read('helm/jobmon/files/nats/nats.conf')).toBe(natsConfiguration());
   });
 
-  it('takes the values that docs/operating/install.md shows', () => {
+  it('takes the values that docs/operating/install.md and upgrade.md show', () => {
     const page = read('docs/operating/install.md');
     const shown = [/<<'VALUES'\n([^]*?)VALUES/, /```yaml\n([^]*?)```/].map((block) => parse(block.exec(page)![1]!) as Values);
     for (const values of shown) expect(render(values).length).toBeGreaterThan(25);
+    const more = parse(/```yaml\n([^]*?)```/.exec(read('docs/operating/upgrade.md'))![1]!) as Values;
+    expect(podsOf(render(over(EXTERNAL, more))).filter(({ labels }) => labels['jobmon/process'] === 'reaper')).toHaveLength(2);
     expect(shown.map((values) => 'route' in values)).toEqual([false, true]);
   });
 

@@ -1,16 +1,18 @@
 /**
  * All images at work: a real MariaDB with the accounts of docker/accounts.sql, a real NATS, the schema by the admin image, one container of
- * each service and one agent, and a workflow of six commands in four tiers, typed in a further container. Then each is told to end.
+ * each service and one agent, a workflow of six commands in four tiers, typed in a further container, and one of the published Python client. Then each is
+ * told to end.
  */
-import { spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { startMariadb } from '../mariadb.mjs';
 import { startNats } from '../nats.mjs';
+import { freePort } from '../server.mjs';
+import { makeAccounts } from './accounts.mjs';
 import { Container, runToEnd } from './container.mjs';
+import { runPythonClient } from './python.mjs';
 
 const READY_SECONDS_MAX = 120;
 const WORKFLOW_SECONDS_MAX = 180;
@@ -29,7 +31,7 @@ tasks:
   others: {command: '(setsid sleep 0.3 >/dev/null 2>&1 &) ; true', needs: join}
 `;
 
-/** Answers what was seen, with a sentence; adds \`ready_ms\` and \`stopped_ms\` to the rows. Throws with the place of the logs when something fails. */
+/** Answers what was seen, with a sentence; adds `ready_ms` and `stopped_ms` to the rows. Throws with the place of the logs when something fails. */
 export async function runWorkflow(storage, { root, tag, rows, say }) {
   const folder = mkdtempSync(path.join(tmpdir(), 'jobmon-images-'));
   const undo = [];
@@ -56,7 +58,7 @@ async function story({ root, rows, say, folder, undo }) {
   undo.push(() => nats.stop());
   const accounts = makeAccounts(root, mariadb);
 
-  const asMigrate = { JOBMON__DB__URL: accounts.migrate };
+  const asMigrate = { JOBMON__DB__URL: accounts.migrate.url };
   const migrated = await runToEnd(rowOf('admin'), { args: ['db', 'migrate'], env: asMigrate, log: logOf('admin') });
   expect(migrated.code === 0, `jobmon-server db migrate ended with ${migrated.code}: ${migrated.text}`);
   const status = await runToEnd(rowOf('admin'), { args: ['db', 'status'], env: asMigrate, log: logOf('admin') });
@@ -65,7 +67,11 @@ async function story({ root, rows, say, folder, undo }) {
   const token = randomBytes(24).toString('hex');
   const services = [];
   for (const name of ['state-machine', 'scheduler', 'log-sink', 'reaper', 'api']) {
-    const env = { JOBMON__DB__URL: accounts.app, JOBMON__NATS__URL: nats.url, JOBMON__SERVICE__PORT: String(await freePort()) };
+    const env = {
+      JOBMON__DB__URL: accounts.app.url,
+      JOBMON__NATS__URL: nats.url,
+      JOBMON__SERVICE__PORT: String(await freePort()),
+    };
     // A password is only for those who check it.
     if (name === 'api')
       Object.assign(env, {
@@ -124,6 +130,9 @@ async function story({ root, rows, say, folder, undo }) {
     () => `${agent.zombies().length} processes of the agent's container were never waited for`,
   );
 
+  say("Running a Python client's workflow through them");
+  const python = await runPythonClient({ root, url, folder: path.join(folder, 'python') });
+
   say('Telling all of them to end');
   for (const { name, container } of [{ name: 'agent', container: agent }, ...services]) {
     const { code, ms } = await container.stop();
@@ -133,22 +142,14 @@ async function story({ root, rows, say, folder, undo }) {
   return {
     tasks: 6,
     workflow_ms,
-    sentence: `6 of 6 commands DONE after ${(workflow_ms / 1000).toFixed(1)} s, every process ended with exit code 0`,
+    python_ms: python.ms,
+    sentence:
+      `6 of 6 commands DONE after ${(workflow_ms / 1000).toFixed(1)} s, those of a Python client after ` +
+      `${(python.ms / 1000).toFixed(1)} s, every process ended with exit code 0`,
   };
 }
 
-/** The accounts as an administrator makes them; answers the addresses of two. */
-function makeAccounts(root, { port, password }) {
-  const passwords = { APP: randomBytes(12).toString('hex'), MIGRATE: randomBytes(12).toString('hex'), READ_ONLY: 'docker' };
-  const text = readFileSync(path.join(root, 'docker', 'accounts.sql'), 'utf8');
-  const input = text.replaceAll(/@([A-Z_]+)_PASSWORD@/g, (_, name) => passwords[name]);
-  const client = ['--no-defaults', '-h127.0.0.1', `-P${port}`, '-ujobmon'];
-  const made = spawnSync('mariadb', client, { input, env: { ...process.env, MYSQL_PWD: password }, encoding: 'utf8' });
-  expect(made.status === 0, `docker/accounts.sql was refused: ${made.stderr}`);
-  const url = (user, secret) => `mariadb://${user}:${secret}@127.0.0.1:${port}/docker`;
-  return { app: url('app', passwords.APP), migrate: url('migrate', passwords.MIGRATE) };
-}
-
+/** Waits until a service says that it is ready, and notes how long that took. */
 async function ready({ name, env, container, began }, row) {
   const url = `http://127.0.0.1:${env.JOBMON__SERVICE__PORT}/health/ready`;
   const deadline = began + READY_SECONDS_MAX * 1_000;
@@ -177,15 +178,4 @@ const pause = () => new Promise((resolve) => setTimeout(resolve, 50));
 
 function expect(isSo, complaint) {
   if (!isSo) throw new Error(complaint);
-}
-
-function freePort() {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.on('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const { port } = server.address();
-      server.close(() => resolve(port));
-    });
-  });
 }

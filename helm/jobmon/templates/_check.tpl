@@ -19,6 +19,10 @@
 {{- $problems = append $problems (printf "database.host (%s) and database.builtIn.enabled=true exclude each other: keep one of them" .database.host) -}}
 {{- end -}}
 
+{{- if and .database.builtIn.enabled .database.tls.existingSecret -}}
+{{- $problems = append $problems "database.tls.existingSecret is for a MariaDB of your own: the one of database.builtIn speaks no TLS" -}}
+{{- end -}}
+
 {{- if and (not .nats.builtIn.enabled) (not .nats.url) -}}
 {{- $problems = append $problems "nats.url is missing: name your NATS as nats://HOST:4222, or set nats.builtIn.enabled=true" -}}
 {{- else if and .nats.builtIn.enabled .nats.url -}}

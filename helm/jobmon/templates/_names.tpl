@@ -59,6 +59,7 @@ helm.sh/chart: {{ printf "jobmon-%s" $root.Chart.Version | replace "+" "_" | tru
 
 {{/*
 The services, as a JSON list of {component, process, version, values}: component names objects, process is the image and the account on the bus.
+A reaper is what `reaper` says, and what its entry says besides.
 */}}
 {{- define "jobmon.services" -}}
 {{- $services := list
@@ -68,7 +69,7 @@ The services, as a JSON list of {component, process, version, values}: component
   (dict "component" "log-sink" "process" "log-sink" "version" "" "values" .Values.logSink) -}}
 {{- range .Values.reapers -}}
 {{- $component := empty .version | ternary "reaper" (printf "reaper-%s" (include "jobmon.slug" .version)) -}}
-{{- $services = append $services (dict "component" $component "process" "reaper" "version" .version "values" .) -}}
+{{- $services = append $services (dict "component" $component "process" "reaper" "version" .version "values" (mergeOverwrite (deepCopy $.Values.reaper) .)) -}}
 {{- end -}}
 {{ toJson $services }}
 {{- end -}}

@@ -80,6 +80,21 @@ jobmon/process: {{ index . 3 }}
 {{- include "jobmon.env" (list "JOBMON__DB__USER" $user) }}
 {{- include "jobmon.secretEnv" (list "JOBMON__DB__PASSWORD" (include "jobmon.databaseSecret" .root) (printf "%s-password" .account)) }}
 {{- include "jobmon.env" (list "JOBMON__DB__CONNECTIONS_MAX" .connections) }}
+{{- if $database.tls.existingSecret }}
+{{- include "jobmon.env" (list "JOBMON__DB__TLS_CA_FILE" "/etc/jobmon/database-tls/ca.crt") }}
+{{- end }}
+{{- end -}}
+
+{{/* The authority of the database's certificate in a container that talks to it, and the volume of its pod. Call them with the root. */}}
+{{- define "jobmon.databaseMount" -}}
+{{- if .Values.database.tls.existingSecret }}
+- { name: database-tls, mountPath: /etc/jobmon/database-tls, readOnly: true }
+{{- end }}
+{{- end -}}
+{{- define "jobmon.databaseVolume" -}}
+{{- with .Values.database.tls.existingSecret }}
+- { name: database-tls, secret: { secretName: {{ . }}, defaultMode: 0440, items: [{ key: ca.crt, path: ca.crt }] } }
+{{- end }}
 {{- end -}}
 
 {{/* The bus, for one service. Call it with (list $ "state-machine"). */}}
