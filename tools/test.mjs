@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startMariadb } from './mariadb.mjs';
 import { startNats } from './nats.mjs';
+import { find, install } from './server.mjs';
 import { setUp, SetupError } from './setup.mjs';
 
 const isCi = process.env.CI === 'true';
@@ -61,6 +62,14 @@ if (!env.JOBMON_TEST_NATS_URL) {
   } catch (error) {
     env.JOBMON_TEST_NATS_SKIP = error.message;
     console.log(`NATS: ${error.message}${isCi ? '' : ' Its tests are skipped.'}`);
+  }
+}
+// The one program that checks docker/compose.yaml without an engine; its tests are skipped where it can't be had.
+if (isCi && !find('docker-compose')) {
+  try {
+    install('docker-compose', 'docker-compose');
+  } catch (error) {
+    console.log(`docker-compose: ${error.message}`);
   }
 }
 

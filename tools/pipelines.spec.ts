@@ -1,0 +1,131 @@
+/** The pipelines call the stages of `.ci` and hold no logic; a release is refused for each reason that it has to be. */
+import { execFileSync, spawnSync } from 'node:child_process';
+import {
+  accessSync,
+  constants,
+  chmodSync,
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { parse } from 'yaml';
+
+const ROOT = path.resolve(__dirname, '..');
+const stages = readdirSync(path.join(ROOT, '.ci'));
+
+test('every stage can be run and ends at the first error', () => {
+  for (const stage of stages) {
+    accessSync(path.join(ROOT, '.ci', stage), constants.X_OK);
+    expect([stage, readFileSync(path.join(ROOT, '.ci', stage), 'utf8')]).toEqual([
+      stage,
+      expect.stringContaining('set -euo pipefail'),
+    ]);
+  }
+});
+
+test("GitHub's workflow only calls stages, and actions by their commit", () => {
+  interface Job {
+    readonly strategy?: { readonly matrix: { readonly stage: readonly string[] } };
+    readonly steps: readonly { readonly run?: string; readonly uses?: string }[];
+  }
+  const workflow = parse(readFileSync(path.join(ROOT, '.github/workflows/ci.yml'), 'utf8')) as { jobs: Record<string, Job> };
+  const jobs = Object.values(workflow.jobs);
+  for (const { uses, run } of jobs.flatMap(({ steps }) => steps)) {
+    if (uses !== undefined) expect(uses).toMatch(/^[\w-]+\/[\w-]+@[0-9a-f]{40}$/);
+    else expect(run).toMatch(/^\.ci\/(\$\{\{ matrix\.stage \}\}|release "\$GITHUB_REF_NAME")$/);
+  }
+  const called = jobs.flatMap(({ strategy }) => strategy?.matrix.stage ?? []);
+  expect(called.length).toBeGreaterThan(0);
+  expect(called.filter((stage) => !stages.includes(stage))).toEqual([]);
+});
+
+test("Jenkins's pipeline only calls stages", () => {
+  const calls = [...readFileSync(path.join(ROOT, 'Jenkinsfile'), 'utf8').matchAll(/^\s*(?:sh|bat|script)\b(.*)$/gm)].map(
+    ([, call]) => call!.trim(),
+  );
+  expect(calls.length).toBeGreaterThan(3);
+  for (const call of calls) expect(call).toMatch(/^'\.ci\/[a-z]+( "\$TAG_NAME")?'$/);
+  expect(calls.map((call) => /\.ci\/([a-z]+)/.exec(call)![1]!).filter((stage) => !stages.includes(stage))).toEqual([]);
+});
+
+describe('a release', () => {
+  const folder = mkdtempSync(path.join(tmpdir(), 'jobmon-release-'));
+  afterAll(() => rmSync(folder, { recursive: true }));
+  const git = (...args: string[]): string =>
+    execFileSync('git', ['-c', 'user.name=t', '-c', 'user.email=t@example.org', ...args], { cwd: folder, encoding: 'utf8' });
+  const run = (tag: readonly string[], settings: NodeJS.ProcessEnv) => {
+    const env = { ...process.env, GH_TOKEN: '', ...settings };
+    return spawnSync(path.join(folder, '.ci/release'), tag, { cwd: folder, encoding: 'utf8', env });
+  };
+  const release = (...args: string[]) => {
+    const { status, stderr } = run(args, {});
+    return { status, stderr };
+  };
+  const commit = (): void => void [git('add', '-A'), git('commit', '-qm', 'x')];
+
+  test('is refused for a wrong tag, changes, a tag of another commit, and without its notes', () => {
+    mkdirSync(path.join(folder, '.ci'));
+    copyFileSync(path.join(ROOT, '.ci/release'), path.join(folder, '.ci/release'));
+    writeFileSync(path.join(folder, 'package.json'), '{"version":"1.2.3"}');
+    writeFileSync(path.join(folder, 'CHANGELOG.md'), '# Changelog\n\n## Unreleased\n\n- x\n\n## 1.2.30\n\n- y\n');
+    git('init', '-q');
+    commit();
+    expect(release()).toEqual({ status: 1, stderr: expect.stringContaining('name the tag') });
+    expect(release('v1.2.4')).toEqual({
+      status: 1,
+      stderr: expect.stringContaining('the tag is v1.2.4 and package.json has 1.2.3'),
+    });
+    expect(release('v1.2.3')).toEqual({ status: 1, stderr: expect.stringContaining('not of this commit') });
+    git('tag', 'v1.2.3');
+    expect(release('v1.2.3')).toEqual({ status: 1, stderr: expect.stringContaining("no section '## 1.2.3'") });
+    writeFileSync(path.join(folder, 'new'), '');
+    expect(release('v1.2.3')).toEqual({ status: 1, stderr: expect.stringContaining('the tree has changes') });
+    commit();
+    expect(release('v1.2.3')).toEqual({ status: 1, stderr: expect.stringContaining('not of this commit') });
+  });
+
+  // What packs is tried by pack.spec.ts and `npm run pack:try`; here something quick stands in its place.
+  test('is made of a tag whose version has its notes: packages, checksums, notes', () => {
+    mkdirSync(path.join(folder, 'tools'));
+    writeFileSync(path.join(folder, 'tools/setup.mjs'), '');
+    writeFileSync(
+      path.join(folder, 'tools/pack.mjs'),
+      `import { mkdirSync, writeFileSync } from 'node:fs';
+       mkdirSync(process.argv[2], { recursive: true });
+       for (const name of ['cli', 'server']) writeFileSync(process.argv[2] + '/jobmon-' + name + '-1.2.3.tgz', name);`,
+    );
+    writeFileSync(path.join(folder, 'package.json'), '{"version":"1.2.3","scripts":{"pack":"node tools/pack.mjs"}}');
+    writeFileSync(path.join(folder, '.gitignore'), 'dist\nbin\n');
+    writeFileSync(
+      path.join(folder, 'CHANGELOG.md'),
+      '# Changelog\n\n## Unreleased\n\n- later\n\n## 1.2.3 (today)\n\n- this\n- that\n\n## 1.2.2\n\n- before\n',
+    );
+    commit();
+    git('tag', '-f', 'v1.2.3');
+    const { status, stdout, stderr } = run(['v1.2.3'], {});
+    expect([status, stderr]).toEqual([0, '']);
+    expect(stdout.trim()).toMatch(/^dist\/release is ready: gh release create v1\.2\.3 /);
+    const made = path.join(folder, 'dist/release');
+    expect(readFileSync(path.join(made, 'notes.md'), 'utf8').trim()).toBe('- this\n- that');
+    expect(spawnSync('sha256sum', ['-c', 'checksums.txt'], { cwd: made, encoding: 'utf8' }).stdout).toBe(
+      './jobmon-cli-1.2.3.tgz: OK\n./jobmon-server-1.2.3.tgz: OK\n',
+    );
+
+    // Where GitHub's program is signed in it is called, once, with all of that.
+    mkdirSync(path.join(folder, 'bin'));
+    writeFileSync(path.join(folder, 'bin/gh'), '#!/bin/sh\necho "$*"\n');
+    chmodSync(path.join(folder, 'bin/gh'), 0o755);
+    const signedIn = run(['v1.2.3'], { GH_TOKEN: 'x', PATH: `${path.join(folder, 'bin')}:${process.env.PATH}` });
+    expect([signedIn.status, signedIn.stdout.trim()]).toEqual([
+      0,
+      'release create v1.2.3 --title v1.2.3 --notes-file dist/release/notes.md ' +
+        'dist/release/jobmon-cli-1.2.3.tgz dist/release/jobmon-server-1.2.3.tgz dist/release/checksums.txt',
+    ]);
+  });
+});
