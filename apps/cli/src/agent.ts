@@ -12,7 +12,7 @@ import { loginName } from '@jobmon/client';
 import { InvalidArgumentError, type Command } from 'commander';
 import { printFields, printList, printOne, printTable, type Column, type Fields } from './print';
 import { ask, findApi, parseId, parseSeconds, parseWords } from './server';
-import { instanceLabel } from './task';
+import { instanceLabel } from './task-instance';
 import { countOf } from './text';
 
 interface StartFlags {

@@ -91,6 +91,12 @@ export function parseTexts(text: string, former: readonly string[] = []): string
   return [...former, text];
 }
 
+/** For an option that is repeated, KEY=VALUE or KEY. */
+export function parseAttributes(text: string, former: readonly string[] = []): string[] {
+  if (/^=|^$/.test(text)) throw new InvalidArgumentError('It must be KEY=VALUE, or a KEY.');
+  return [...former, text];
+}
+
 export function parseCount(text: string): number {
   const count = /^\d{1,6}$/.test(text) ? Number(text) : 0;
   if (count < 1) throw new InvalidArgumentError('It must be a whole number from 1 to 999999.');

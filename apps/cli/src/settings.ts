@@ -1,5 +1,6 @@
 /** The options that every command takes, wherever on the line they stand, and what follows from them and from the environment. */
-import { Option, type Command } from 'commander';
+import { Connection } from '@jobmon/client';
+import { InvalidArgumentError, Option, type Command } from 'commander';
 
 /** What a command prints: a table for people, records for programs. */
 export const SHAPES = ['table', 'json', 'jsonl', 'csv'] as const;
@@ -28,7 +29,7 @@ export function addSettings(jobmon: Command): void {
     )
     .option('-q, --quiet', 'nothing but data and errors: no hints, no progress', false)
     .option('--no-color', 'no colours; the same as NO_COLOR=1')
-    .option('--server <url>', 'where the server answers, in place of JOBMON__HTTP__SERVICE_URL and the profile')
+    .option('--server <url>', 'where the server answers, in place of JOBMON__HTTP__SERVICE_URL and the profile', parseAddresses)
     .option('--token <token>', "the server's token, in place of JOBMON__HTTP__TOKEN; others on this machine can see it here")
     .option('--profile <name or file>', 'another client profile than `profile`: NAME.json beside it, or a file')
     .hook('preAction', (_, command) => {
@@ -38,6 +39,16 @@ export function addSettings(jobmon: Command): void {
         if (command !== jobmon && command.getOptionValue(name) !== undefined) command.setOptionValue(name, value);
       }
     });
+}
+
+/** Refused as wrong usage (exit code 2) before anything is asked, as every other argument that makes no sense. */
+function parseAddresses(text: string): string {
+  try {
+    new Connection({ url: text });
+  } catch (error) {
+    throw new InvalidArgumentError((error as Error).message);
+  }
+  return text;
 }
 
 /** Whether records for programs are asked for. */

@@ -12,7 +12,7 @@ import { Interrupted } from './failure';
 import { printOne, type Fields } from './print';
 import { ask, parseCount, parseId } from './server';
 import { isForPrograms, tell } from './settings';
-import { attemptOf, instanceLabel } from './task';
+import { attemptOf, instanceLabel } from './task-instance';
 import { oneLine } from './text';
 
 /** Bytes that are read and written at one time. */

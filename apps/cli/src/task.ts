@@ -2,12 +2,9 @@
 import {
   explainTask,
   getTask,
-  JobmonError,
   listTasks,
-  taskInstanceMachine,
   taskMachine,
   type ReplyOf,
-  type TaskInstanceStatus,
   type TaskInstanceView,
   type TaskReason,
   type TaskStatus,
@@ -17,6 +14,7 @@ import type { Command } from 'commander';
 import { printFields, printList, printOne, type Column, type Fields } from './print';
 import { ask, gather, parseCount, parseId, statusParser } from './server';
 import { isForPrograms, tell, widthOf } from './settings';
+import { instanceLabel } from './task-instance';
 import { addLogCommand } from './task-log';
 import { bytesText, countOf, durationText, oneLine, wrapped } from './text';
 
@@ -187,11 +185,6 @@ function askedText({ cores, memory, runtime, ...rest }: Record<string, unknown>,
   return [...(words.length === 0 ? ['nothing'] : words), ...(queue === null ? [] : [`in ${queue}`])].join(', ');
 }
 
-/** The word for a status of an attempt; a letter that is not known stays. */
-export function instanceLabel(letter: string): string {
-  return taskInstanceMachine.states[letter as TaskInstanceStatus]?.label ?? letter;
-}
-
 function stepText({ date, from_status, to_status, reason }: TaskInstanceView['history'][number]): string {
   const way = from_status === null ? instanceLabel(to_status) : `${instanceLabel(from_status)} → ${instanceLabel(to_status)}`;
   return `${date}  ${way.padEnd(24)}  ${oneLine(reason)}`;
@@ -212,16 +205,4 @@ async function why(task_id: number): Promise<void> {
   process.stdout.write(`task ${task_id} ${oneLine(name)} of workflow ${workflow_id} is ${taskLabel(status)}:\n`);
   const columns = Math.min(PROSE_COLUMNS_MAX, widthOf(process.stdout));
   for (const { message } of reasons) process.stdout.write(`${wrapped(`- ${oneLine(message)}`, columns, '  ').join('\n')}\n`);
-}
-
-/** An attempt by its number, the first is 1, or the latest. Throws NOT_FOUND. */
-export function attemptOf(
-  { task, instances }: Shown,
-  attempt: number | undefined,
-): { number: number; instance: TaskInstanceView } {
-  const number = attempt ?? instances.length;
-  const instance = instances[number - 1];
-  if (instance !== undefined) return { number, instance };
-  const have = instances.length === 0 ? 'was not started yet' : `has no attempt ${number}: the latest is ${instances.length}`;
-  throw new JobmonError('NOT_FOUND', `task ${task.task_id} (${oneLine(task.name)}) ${have}`);
 }

@@ -21,7 +21,7 @@ import { loginName, taskCounts } from '@jobmon/client';
 import { InvalidArgumentError, type Command } from 'commander';
 import { printFields, printList, printRecord, printTable, recordOf, type Column, type Fields } from './print';
 import { gistOf, standingOf } from './progress';
-import { ask, gather, parseCount, parseId, parseSeconds, parseTexts, parseWords, statusParser } from './server';
+import { ask, gather, parseAttributes, parseCount, parseId, parseSeconds, parseTexts, parseWords, statusParser } from './server';
 import { isForPrograms, tell } from './settings';
 import { oneLine } from './text';
 import { exitOf, watchAndPrint, watchWorkflow } from './watch';
@@ -63,7 +63,7 @@ export function addWorkflowCommands(jobmon: Command): void {
     .option('-t, --tool <name>', 'of this tool; may be repeated', parseTexts)
     .option('--name <name>', 'with this name; * stands for any characters; may be repeated', parseTexts)
     .option('-s, --status <status>', `one of ${words.join(', ')}; repeat it, or a,b`, parseStatuses)
-    .option('--attribute <key=value>', 'with this attribute, or with KEY at all; all that are given must hold', parseTexts)
+    .option('--attribute <key=value>', 'with this attribute, or with KEY at all; all that are given must hold', parseAttributes)
     .option('--since <time>', 'bound at this time or later: 2026-11-22, "2026-11-22 10:00" (UTC), or 2d, 6h ago', parseMoment)
     .option('--until <time>', 'bound before this time', parseMoment)
     .option('--before <id>', 'older than this workflow: for the next page', parseId)
