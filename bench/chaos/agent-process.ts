@@ -14,6 +14,8 @@ export class AgentProcess {
     private readonly user: UserFolder,
     readonly name: string,
     private readonly settings: NodeJS.ProcessEnv,
+    /** The checkout whose bundle it is. */
+    private readonly root = ROOT,
   ) {}
 
   /** Where it keeps what runs; the database tells it of each agent. */
@@ -31,7 +33,7 @@ export class AgentProcess {
       JOBMON__AGENT__CORES: String(CORES),
       CHAOS_HOST: this.name,
     };
-    const main = join(ROOT, 'dist', 'apps', 'agent', 'main.js');
+    const main = join(this.root, 'dist', 'apps', 'agent', 'main.js');
     this.child = spawn(process.execPath, [main], { cwd: folder, env, stdio: ['ignore', said, said], detached: true });
     closeSync(said);
   }

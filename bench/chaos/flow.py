@@ -1,6 +1,6 @@
 """A workflow of the published Python client under fire: COUNT commands in WIDTH columns, each waiting for the one above it.
 
-    flow.py FOLDER SCRIPT COUNT WIDTH LIMIT [--resume]
+    flow.py FOLDER SCRIPT COUNT WIDTH LIMIT NAME [--resume]
 
 Every fifth command fails once. The last line of the output is the run's status, as JSON.
 """
@@ -10,7 +10,7 @@ import sys
 
 from jobmon.client.api import Tool
 
-folder, script, *numbers = [word for word in sys.argv[1:] if word != "--resume"]
+folder, script, *numbers, name = [word for word in sys.argv[1:] if word != "--resume"]
 count, width, limit = map(int, numbers)
 
 tool = Tool("chaos")
@@ -23,8 +23,8 @@ template = tool.get_task_template(
     op_args=["script", "folder"],
 )
 workflow = tool.create_workflow(
-    workflow_args="chaos",
-    name="python",
+    workflow_args=name,
+    name=name,
     max_concurrently_running=limit,
     default_cluster_name="multiprocess",
     default_max_attempts=60,
@@ -33,10 +33,10 @@ tasks = []
 for position in range(count):
     tasks.append(
         template.create_task(
-            name=f"python_{position}",
+            name=f"{name}_{position}",
             upstream_tasks=tasks[position - width : position - width + 1] if position >= width else [],
             compute_resources={"queue": "null.q", "cores": 1},
-            label=f"python_{position}",
+            label=f"{name}_{position}",
             seconds=1 + position % 3,
             failures=1 if position % 5 == 3 else 0,
             script=script,

@@ -6,12 +6,11 @@
  * run of the tests.
  */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
-import { buildHouse, ROOT, UserFolder } from '@jobmon/testkit';
+import { buildHouse, freePort, ROOT, UserFolder } from '@jobmon/testkit';
 import SqliteHandle from 'better-sqlite3';
 import { createConnection } from 'mysql2/promise';
 import { brokenRules, type Query } from './check';
@@ -43,15 +42,6 @@ function randomFrom(seed: number): () => number {
     mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
     return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
   };
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as AddressInfo;
-      server.close(() => resolve(port));
-    });
-  });
 }
 
 /** Where a round keeps its data. */

@@ -45,6 +45,7 @@ export class PythonRun {
     url: string,
     private readonly work: string,
     private readonly count: number,
+    private readonly name = 'python',
   ) {
     this.site = new PythonSite(user, 'python', programs, url, {
       ...HEARTBEAT,
@@ -60,7 +61,7 @@ export class PythonRun {
   async play(): Promise<void> {
     while (!this.isStopped) {
       const numbers = [this.count, CLIENT_WIDTH, CLIENT_LIMIT].map(String);
-      const words = [path.join(SCRIPTS, 'flow.py'), this.work, path.join(SCRIPTS, 'command.pl'), ...numbers];
+      const words = [path.join(SCRIPTS, 'flow.py'), this.work, path.join(SCRIPTS, 'command.pl'), ...numbers, this.name];
       const end = await this.site.run('python', [...words, ...(this.deaths.length > 0 ? ['--resume'] : [])]);
       const said = end.stdout.trim().split('\n').at(-1) ?? '';
       if (end.code === 0 && said === '{"status": "D"}') {

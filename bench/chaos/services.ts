@@ -3,11 +3,12 @@
  * The commands write down themselves what they do, synced, in a file that no service knows; afterwards that file is held against the
  * database, and what each fault hit against the time it took to go on.
  */
-import { createServer } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
 import { Connection } from '@jobmon/client';
 import {
+  Balancer,
   buildHouse,
+  isReadyAt,
   MariadbProcess,
   NatsProcess,
   pythonPrograms,
@@ -17,6 +18,7 @@ import {
   UserFolder,
   type ServiceName,
   type ServiceProcess,
+  freePort,
 } from '@jobmon/testkit';
 import { createConnection } from 'mysql2/promise';
 import { AgentProcess } from './agent-process';
@@ -55,8 +57,6 @@ export const LEASE_SECONDS = 6;
 const REST_MS_MAX = 480_000;
 /** Workflows that the server drives: one for each scheduler. */
 const NATIVE = ['native_a', 'native_b'] as const;
-/** An api that is not ready within this time is given no new connections. */
-const PROBE_MS = 1_000;
 const READY_MS = 250;
 const STARTS_MAX = 10;
 
@@ -97,46 +97,7 @@ class Member {
   async isReady(): Promise<boolean> {
     this.health ??= this.process.service_url;
     if (this.health === undefined) return false;
-    return isReady(this.health, 4_000);
-  }
-}
-
-async function isReady(url: string, ms: number): Promise<boolean> {
-  const answer = await fetch(`${url}/health/ready`, { signal: AbortSignal.timeout(ms) }).catch(() => undefined);
-  await answer?.body?.cancel();
-  return answer?.status === 200;
-}
-
-/** Passes new connections on to the apis in turn, leaving out those that are not ready, as an address in front of them does. */
-class Balancer {
-  private readonly sound: boolean[];
-  private turn = 0;
-  private isOver = false;
-
-  constructor(private readonly urls: readonly string[]) {
-    this.sound = urls.map(() => true);
-  }
-
-  async watch(): Promise<void> {
-    await Promise.all(
-      this.urls.map(async (url, at) => {
-        while (!this.isOver) {
-          this.sound[at] = await isReady(url, PROBE_MS);
-          await pause(PROBE_MS);
-        }
-      }),
-    );
-  }
-
-  stop(): void {
-    this.isOver = true;
-  }
-
-  next(): string {
-    const { length } = this.urls;
-    this.turn += 1;
-    const order = Array.from({ length }, (_, step) => (this.turn + step) % length);
-    return this.urls[order.find((at) => this.sound[at]) ?? order[0]!]!;
+    return isReadyAt(this.health, 4_000);
   }
 }
 
@@ -156,7 +117,7 @@ export async function playServices({ tasks, python_tasks, minutes, grace_seconds
   const user = new UserFolder();
   const mariadb = await had(MariadbProcess.start());
   const nats = await had(NatsProcess.start());
-  const ports = await Promise.all(Array.from({ length: EACH }, freePort));
+  const ports = await Promise.all(Array.from({ length: EACH }, () => freePort()));
   const urls = ports.map((port) => `http://127.0.0.1:${port}`);
   const balancer = new Balancer(urls);
   const wires = {
@@ -364,15 +325,3 @@ const killingMariadb = (mariadb: MariadbProcess): Blow => ({
     await again(() => mariadb.startAgain());
   },
 });
-
-/** A port below those that the kernel gives to connections that go out: an api that was killed finds its own free again. */
-async function freePort(_: unknown, at: number): Promise<number> {
-  for (let port = 20_000 + (process.pid % 1_000) * 10 + at; ; port += EACH) {
-    const server = createServer();
-    const isFree = await new Promise<boolean>((resolve) => {
-      server.once('error', () => resolve(false));
-      server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
-    });
-    if (isFree) return port;
-  }
-}

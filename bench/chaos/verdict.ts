@@ -156,7 +156,8 @@ async function stepsOf(
   return { attempts: [...attempts.values()], clientSteps: clientSteps.sort((a, b) => a - b) };
 }
 
-function readExecuted(folder: string): Executed[] {
+/** What the commands wrote down, in the order in which they wrote. */
+export function readExecuted(folder: string): Executed[] {
   const file = join(folder, 'executed.log');
   if (!existsSync(file)) return [];
   return readFileSync(file, 'utf8')
