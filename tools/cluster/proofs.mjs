@@ -2,7 +2,6 @@
 import { spawnSync } from 'node:child_process';
 import path from 'node:path';
 import { adminProofs } from './proofs-admin.mjs';
-import { autoscalerProofs } from './proofs-autoscaler.mjs';
 import { migrationProofs } from './proofs-migration.mjs';
 import { System } from './system.mjs';
 
@@ -12,9 +11,15 @@ const EXTERNAL = {
   database: { host: 'mariadb.example.org', existingSecret: 'jobmon-database' },
   nats: { url: 'nats://nats.example.org:4222', existingSecret: 'jobmon-nats' },
 };
-/** Gateway, Traefik and the Prometheus operator are left out: their custom resources are not in this cluster. */
+const OBSERVED = { monitoring: { serviceMonitor: true, prometheusRule: true, labels: { release: 'prometheus' } } };
+/** Gateway, Traefik and the Prometheus operator: definitions of their resources are in the cluster for this, their controllers are not. */
 const ROUTES = {
   'no route': {},
+  gateway: {
+    route: { kind: 'gateway', host: 'jobmon.example.org', gateway: { name: 'public', namespace: 'edge' } },
+    ...OBSERVED,
+  },
+  traefik: { route: { kind: 'traefik', host: 'jobmon.example.org', tlsSecret: 'jobmon-tls' }, ...OBSERVED },
   ingress: { route: { kind: 'ingress', host: 'jobmon.example.org', tlsSecret: 'jobmon-tls', className: 'nginx' } },
 };
 const LOGINS = {
@@ -58,6 +63,7 @@ export function proofsOf({ root, env }) {
     if (!isWell) throw new Error(`${program} ${args.slice(0, 3).join(' ')}: ${stderr.trim()}`);
     return { stdout, stderr };
   };
+  const cluster = (...args) => done(path.join(root, 'tools', 'cluster', 'control-plane'), args);
   const namespace = () =>
     done(
       'kubectl',
@@ -100,6 +106,17 @@ export function proofsOf({ root, env }) {
   /** Every variant of values is taken by the server, without a warning of PodSecurity. */
   function dryRun() {
     namespace();
+    const definitions = cluster('definitions').stdout.trim();
+    done('kubectl', ['apply', '--server-side', '-f', definitions]);
+    try {
+      done('kubectl', ['wait', '--for=condition=Established', '--timeout=60s', '-f', definitions]);
+      return variantsTaken();
+    } finally {
+      done('kubectl', ['delete', '-f', definitions]);
+    }
+  }
+
+  function variantsTaken() {
     const { gitVersion } = JSON.parse(done('kubectl', ['version', '-o', 'json']).stdout).serverVersion;
     const flags = ['-n', NAMESPACE, '--kube-version', gitVersion, '--values', '-'];
     const bad = [];
@@ -150,7 +167,6 @@ export function proofsOf({ root, env }) {
     return `${standing} objects made, none left`;
   }
 
-  const cluster = (...args) => done(path.join(root, 'tools', 'cluster', 'control-plane'), args);
   const system = new System({ root, cluster, done });
   const proofs = [
     { name: 'node', prove: node },
@@ -159,7 +175,6 @@ export function proofsOf({ root, env }) {
     { name: 'uninstall', prove: uninstall },
     ...adminProofs({ root, env, done }),
     ...migrationProofs({ root, cluster, done }),
-    ...autoscalerProofs({ root, cluster, done }),
     ...system.proofs,
   ];
   return { proofs, close: () => system.close() };

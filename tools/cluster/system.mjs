@@ -11,9 +11,13 @@ import { makeAccounts } from '../images/accounts.mjs';
 import { PROCESSES } from '../images/processes.mjs';
 import { startMariadb } from '../mariadb.mjs';
 import { startNats } from '../nats.mjs';
+import { autoscalerProof } from './proofs-autoscaler.mjs';
+import { builtInProof } from './proofs-built-in.mjs';
 import { kill9, WIRE_HOSTS, workProofs } from './work.mjs';
 
-export const NAMESPACE = 'jobmon-system';
+const NAMESPACE = 'jobmon-system';
+/** 127.0.0.1 at this port is the api's Service. */
+const REACH_PORT = 16469;
 /** This machine as pods see it (tools/cluster/control-plane). */
 const HOST = '10.245.0.1';
 const READY_SECONDS_MAX = 600;
@@ -24,6 +28,7 @@ const HISTORY = 10;
 export class System {
   undo = [];
   token = randomBytes(24).toString('hex');
+  isReached = false;
 
   /** `cluster` runs tools/cluster/control-plane, `done` a program with the cluster's environment, or throws what it said. */
   constructor({ root, cluster, done }) {
@@ -33,12 +38,14 @@ export class System {
       { name: 'install', prove: () => this.install() },
       { name: 'helm-test', prove: () => this.helmTest() },
       { name: 'scale', prove: () => this.scale() },
+      autoscalerProof(this, NAMESPACE),
       { name: 'kill', prove: () => this.kill() },
       { name: 'restart', prove: () => this.restart() },
       ...workProofs(this),
       { name: 'rollback', prove: () => this.rollback() },
       { name: 'failing', prove: () => this.failing() },
       { name: 'remove', prove: () => this.remove() },
+      builtInProof(this),
     ];
   }
 
@@ -62,15 +69,32 @@ export class System {
     return `${PROCESSES.length} images on the node`;
   }
 
-  values({ replicas = 1, level = 'info' } = {}) {
-    const small = { replicas, autoscaling: { enabled: false }, resources: { requests: { cpu: '20m', memory: '64Mi' } } };
+  /** Where this machine reaches the api and the database: `{url, database}`. */
+  reached() {
+    if (!this.isReached) {
+      const address = this.kubectl('get', 'service', 'jobmon-api', '-o', 'jsonpath={.spec.clusterIP}:{.spec.ports[0].port}');
+      this.cluster('reach', String(REACH_PORT), address);
+      this.isReached = true;
+    }
+    return { url: `http://127.0.0.1:${REACH_PORT}`, database: `${this.mariadb.url}/docker` };
+  }
+
+  /** Values without a database and a bus. */
+  ownValues({ replicas = 1, level = 'info', autoscaling = { enabled: false } } = {}) {
+    const small = { replicas, autoscaling, resources: { requests: { cpu: '20m', memory: '64Mi' } } };
     return {
       image: { registry: 'docker.io', pullPolicy: 'Never' },
-      database: { host: HOST, port: this.mariadb.port, name: 'docker', existingSecret: 'jobmon-database', maxConnections: 300 },
-      nats: { url: `nats://${HOST}:${this.nats.port}`, existingSecret: 'jobmon-nats' },
       login: { mode: 'off', open: true, existingSecret: 'jobmon-token' },
-      ...{ api: { ...small, hosts: WIRE_HOSTS }, stateMachine: small, scheduler: small, logSink: small },
+      ...{ api: { ...small, hosts: WIRE_HOSTS }, stateMachine: small, scheduler: small, logSink: small, reaper: small },
       settings: { log: { level } },
+    };
+  }
+
+  values(given) {
+    return {
+      ...this.ownValues(given),
+      database: { host: HOST, port: this.mariadb.port, name: 'docker', existingSecret: 'jobmon-database', maxConnections: 500 },
+      nats: { url: `nats://${HOST}:${this.nats.port}`, existingSecret: 'jobmon-nats' },
     };
   }
 

@@ -6,9 +6,8 @@ import { spawn, spawnSync } from 'node:child_process';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 
-/** 127.0.0.1 at this port is the Service; at the four behind it clients' answers are counted. */
-const REACH_PORT = 16469;
-const WIRE_PORT = REACH_PORT + 1;
+/** At the four ports of 127.0.0.1 from here on clients' answers are counted. */
+const WIRE_PORT = 16470;
 const WIRES = 4;
 /** Names that the api has to answer to. */
 export const WIRE_HOSTS = Array.from({ length: WIRES }, (_, at) => `127.0.0.1:${WIRE_PORT + at}`);
@@ -20,73 +19,65 @@ const WORKING_MS_MAX = 300_000;
 /** Between two blows, so that work goes on after each. */
 const BREATH_MS = 8_000;
 
+/**
+ * Starts work on an installed `system` (system.mjs). Answers when its first commands run, with what tells whether it has ended and its last line when
+ * it has.
+ */
+async function beginWork(system, name, tasks) {
+  const { url, database } = system.reached();
+  const args = ['--url', url, '--database', database, '--port', String(WIRE_PORT), '--name', name, '--tasks', String(tasks)];
+  const env = { ...process.env, JOBMON__HTTP__TOKEN: system.token, JOBMON_TEST_MARIADB_URL: 'none is needed' };
+  const bench = path.join(system.root, 'tools', 'bench.mjs');
+  const child = spawn(process.execPath, [bench, 'standing', ...args], { env });
+  system.undo.push(() => child.kill());
+  let said = '';
+  let working = () => {};
+  const isWorking = new Promise((resolve) => (working = resolve));
+  const ended = new Promise((resolve) => child.once('close', resolve));
+  for (const stream of [child.stdout, child.stderr])
+    stream.on('data', (data) => {
+      said += data;
+      if (/^working$/m.test(said)) working(true);
+    });
+  const end = ended.then(() => {
+    try {
+      return JSON.parse(said.trim().split('\n').at(-1));
+    } catch {
+      throw new Error(`the work ended early: ${said.trim().slice(-2_000)}`);
+    }
+  });
+  end.catch(() => {});
+  const patience = new AbortController();
+  const began = await Promise.race([isWorking, end, pause(WORKING_MS_MAX, 'late', { signal: patience.signal })]);
+  patience.abort();
+  if (began !== true) throw new Error(`the work did not begin: ${said.trim().slice(-2_000)}`);
+  // What was waited for may have kept this process from hearing of it.
+  const hasEnded = () => Promise.race([ended.then(() => true), pause(100, false)]);
+  return { hasEnded, end };
+}
+
+/** What the work came to, in a sentence. */
+function told({ tasks, seconds, answers, longest_wait, started }) {
+  const counts = Object.entries(answers).map(([status, count]) => `${count} × ${status}`);
+  const commands = Object.values(started).reduce((sum, count) => sum + count, 0);
+  return (
+    `${tasks} tasks of two native workflows and a Python client in ${seconds.toFixed(0)} s, ${commands} commands, ` +
+    `answers ${counts.join(', ')}, longest wait ${longest_wait.toFixed(2)} s, lost 0, doubled 0`
+  );
+}
+
+/** Throws what was lost, doubled or kept waiting. */
+function expectClean({ violations, complaints, longest_wait }) {
+  const wrong = [...violations, ...complaints];
+  if (longest_wait > WAIT_SECONDS_MAX) wrong.push(`a client waited ${longest_wait.toFixed(2)} s`);
+  if (wrong.length > 0) throw new Error(`${wrong.length} things are wrong: ${wrong.slice(0, 5).join('; ')}`);
+}
+
 /** The proofs of an installed `system` (system.mjs). */
 export function workProofs(system) {
-  let isReached = false;
-
-  /** Starts it; answers when the first commands run, with what tells whether it has ended and its last line when it has. */
-  async function begin(name, tasks) {
-    if (!isReached) {
-      const address = system.kubectl('get', 'service', 'jobmon-api', '-o', 'jsonpath={.spec.clusterIP}:{.spec.ports[0].port}');
-      system.cluster('reach', String(REACH_PORT), address);
-      isReached = true;
-    }
-    const args = [
-      '--url',
-      `http://127.0.0.1:${REACH_PORT}`,
-      '--database',
-      `${system.mariadb.url}/docker`,
-      '--port',
-      String(WIRE_PORT),
-    ];
-    const env = { ...process.env, JOBMON__HTTP__TOKEN: system.token, JOBMON_TEST_MARIADB_URL: 'none is needed' };
-    const bench = path.join(system.root, 'tools', 'bench.mjs');
-    const child = spawn(process.execPath, [bench, 'standing', ...args, '--name', name, '--tasks', String(tasks)], { env });
-    system.undo.push(() => child.kill());
-    let said = '';
-    let working = () => {};
-    const isWorking = new Promise((resolve) => (working = resolve));
-    const ended = new Promise((resolve) => child.once('close', resolve));
-    for (const stream of [child.stdout, child.stderr])
-      stream.on('data', (data) => {
-        said += data;
-        if (/^working$/m.test(said)) working(true);
-      });
-    const end = ended.then(() => {
-      try {
-        return JSON.parse(said.trim().split('\n').at(-1));
-      } catch {
-        throw new Error(`the work ended early: ${said.trim().slice(-2_000)}`);
-      }
-    });
-    end.catch(() => {});
-    const patience = new AbortController();
-    const began = await Promise.race([isWorking, end, pause(WORKING_MS_MAX, 'late', { signal: patience.signal })]);
-    patience.abort();
-    if (began !== true) throw new Error(`the work did not begin: ${said.trim().slice(-2_000)}`);
-    // What was waited for may have kept this process from hearing of it.
-    const hasEnded = () => Promise.race([ended.then(() => true), pause(100, false)]);
-    return { hasEnded, end };
-  }
-
-  function told({ tasks, seconds, answers, longest_wait, started }) {
-    const counts = Object.entries(answers).map(([status, count]) => `${count} × ${status}`);
-    const commands = Object.values(started).reduce((sum, count) => sum + count, 0);
-    return (
-      `${tasks} tasks of two native workflows and a Python client in ${seconds.toFixed(0)} s, ${commands} commands, ` +
-      `answers ${counts.join(', ')}, longest wait ${longest_wait.toFixed(2)} s, lost 0, doubled 0`
-    );
-  }
-
-  function expectClean({ violations, complaints, longest_wait }) {
-    const wrong = [...violations, ...complaints];
-    if (longest_wait > WAIT_SECONDS_MAX) wrong.push(`a client waited ${longest_wait.toFixed(2)} s`);
-    if (wrong.length > 0) throw new Error(`${wrong.length} things are wrong: ${wrong.slice(0, 5).join('; ')}`);
-  }
-
   /** Native workflows and one of the Python client, DONE through the Service. */
   async function workflows() {
-    const came = await (await begin('calm', LEAST_TASKS)).end;
+    const came = await (await beginWork(system, 'calm', LEAST_TASKS)).end;
     expectClean(came);
     return told(came);
   }
@@ -95,7 +86,7 @@ export function workProofs(system) {
   async function load() {
     const wait = ['--wait', '--timeout', '600s'];
     system.helm('upgrade', system.values({ replicas: 2 }), ...wait);
-    const work = await begin('load', TASKS);
+    const work = await beginWork(system, 'load', TASKS);
     const before = system.pods().map(({ metadata }) => metadata.name);
     system.replaceAll();
     system.helm('upgrade', system.values({ replicas: 2, level: 'debug' }), ...wait);
@@ -108,24 +99,13 @@ export function workProofs(system) {
   }
 
   /** Blows, one after the other, while work goes on. */
-  async function plugs() {
-    const work = await begin('plugs', TASKS);
-    const blows = {
+  function plugs() {
+    return strikeUnderWork(system, 'plugs', {
       'every pod': () => system.kubectl('delete', 'pod', '--all', '--grace-period=0', '--force'),
       kubelet: () => system.cluster('kubelet', '3'),
       NATS: () => system.strikeNats(),
       MariaDB: () => system.strikeMariadb(),
-    };
-    for (const [what, strike] of Object.entries(blows)) {
-      await pause(BREATH_MS);
-      if (await work.hasEnded()) throw new Error(`the work had ended before ${what} was struck: it shows nothing`);
-      await strike();
-    }
-    const came = await work.end;
-    if (came.violations.length > 0)
-      throw new Error(`${came.violations.length} violations: ${came.violations.slice(0, 5).join('; ')}`);
-    const again = came.complaints.filter((text) => text.startsWith('the Python client')).length;
-    return `kill -9 of ${Object.keys(blows).join(', ')}: ${told(came)}; the Python client was started again ${again} times`;
+    });
   }
 
   return [
@@ -133,6 +113,21 @@ export function workProofs(system) {
     { name: 'load', prove: load },
     { name: 'plugs', prove: plugs },
   ];
+}
+
+/** `blows`, one after the other, while `TASKS` tasks are at work; nothing may be lost or doubled. */
+export async function strikeUnderWork(system, name, blows) {
+  const work = await beginWork(system, name, TASKS);
+  for (const [what, strike] of Object.entries(blows)) {
+    await pause(BREATH_MS);
+    if (await work.hasEnded()) throw new Error(`the work had ended before ${what} was struck: it shows nothing`);
+    await strike();
+  }
+  const came = await work.end;
+  if (came.violations.length > 0)
+    throw new Error(`${came.violations.length} violations: ${came.violations.slice(0, 5).join('; ')}`);
+  const again = came.complaints.filter((text) => text.startsWith('the Python client')).length;
+  return `kill -9 of ${Object.keys(blows).join(', ')}: ${told(came)}; the Python client was started again ${again} times`;
 }
 
 /** The process is gone at once, without a goodbye. */
