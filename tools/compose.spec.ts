@@ -21,7 +21,10 @@ const DOCKER = join(ROOT, 'docker');
 const KEYS = ['WEB_SERVICE_PORT', 'EXTERNAL_DB_PORT', 'LOCAL_PATH', 'LOCAL_PATH_READ_ONLY', 'JOBMON_INI'];
 
 interface Compose {
-  readonly services: Record<string, { image: string; ports?: string[]; user?: string; environment?: Record<string, string> }>;
+  readonly services: Record<
+    string,
+    { image: string; ports?: string[]; user?: string; environment?: Record<string, string>; networks?: string[] }
+  >;
 }
 
 let folder: string;
@@ -105,6 +108,16 @@ describe('docker/compose.yaml', () => {
     for (const [, { image }] of own)
       expect(image).toMatch(new RegExp(`:\\$\\{JOBMON_VERSION:-${version.replaceAll('.', '\\.')}\\}$`));
     for (const { image } of Object.values(services)) expect(image).not.toMatch(/latest|^[^:]+$/);
+  });
+
+  it('joins those who talk to one another by a network, and the agent to the api alone', () => {
+    const networksOf = (name: string): string[] => services[name]?.networks ?? ['default'];
+    const reached = (from: string): string[] =>
+      Object.keys(services).filter((to) => to !== from && networksOf(from).some((network) => networksOf(to).includes(network)));
+    expect(reached('agent')).toEqual(['api']);
+    for (const name of ['api', 'state-machine', 'scheduler', 'log-sink', 'reaper'])
+      expect(reached(name)).toEqual(expect.arrayContaining(['database', 'bus']));
+    expect(reached('migration')).toContain('database');
   });
 
   it('is reachable from this machine only, and holds no secret', () => {
