@@ -53,7 +53,7 @@ const LOGINS: Values[] = [
       pythonPort: 8072,
       pythonNetworks: ['10.0.0.0/8'],
     },
-    networkPolicy: { pythonClients: [{ ipBlock: { cidr: '10.0.0.0/8' } }], monitoring: [{ namespaceSelector: {} }] },
+    networkPolicy: { pythonClients: [{ ipBlock: { cidr: '10.0.0.0/8' } }] },
   },
   { login: { mode: 'off', open: true, existingSecret: 'jobmon-token' } },
 ];
@@ -67,6 +67,7 @@ const REAPER = {
 const SCALINGS: Values[] = [
   {
     monitoring: { serviceMonitor: true, prometheusRule: true },
+    networkPolicy: { monitoring: [{ namespaceSelector: {} }] },
     settings: { log: { level: 'debug' }, agent: { lease_seconds: 90 } },
   },
   {
@@ -392,6 +393,8 @@ describe('what belongs together', () => {
       .filter(({ kind }) => kind === 'PrometheusRule')
       .flatMap(({ spec }) => spec.groups[0].rules as { expr: string; alert: string }[]);
     expect(rules.length).toBeGreaterThan(3);
+    // Of this release only: another one's in the namespace is no stand-in.
+    expect(rules.find(({ alert }) => alert === 'JobmonHasNoReaper')?.expr).toContain('pod=~"jobmon-reaper-.*"');
     const told = read('docs/services.md');
     for (const { alert, expr } of rules)
       for (const [metric] of expr.matchAll(/jobmon_[a-z0-9_]+/g)) {
@@ -464,6 +467,28 @@ describe('names', () => {
         /JOBMON__HTTP__ALLOWED_HOSTS.*"jobmon-api,jobmon-api.alpha,jobmon-api.alpha.svc,jobmon-api.alpha.svc.cluster.local"/,
       ),
     ]);
+  });
+
+  it('and settings that look like numbers or truths to a reader of YAML stay the texts that they are', () => {
+    const values = over(ENCRYPTED, {
+      image: { pullSecrets: ['123'] },
+      database: { existingSecret: '1e3' },
+      nats: { existingSecret: 'true' },
+      route: { kind: 'ingress', host: '10', tlsSecret: '12', className: 'on' },
+      pods: { priorityClassName: '1' },
+      api: { env: { NO: '1' } },
+      settings: { log: { stream_mib: 1_048_576, keep_days: 0.5 } },
+    });
+    // As helm reads it, which takes `on` and `NO` for truths: kubectl is of the same library.
+    const { stdout } = spawnSync(
+      kubernetesProgram(ROOT, 'kubectl'),
+      ['label', '--local', '-f', '-', 'a=b', '-o', 'json', '--dry-run=client'],
+      { input: renderText(ROOT, values), encoding: 'utf8' },
+    );
+    expect(stdout).toMatch(/"kind": "Deployment"/);
+    for (const text of ['"123"', '"1e3"', '"true"', '"10"', '"12"', '"on"', '"1"', '"NO"', '"1048576"', '"0.5"'])
+      expect(stdout).toContain(`: ${text}`);
+    expect(stdout).not.toMatch(/"(name|host|secretName|ingressClassName|priorityClassName)": [^"[{]/);
   });
 
   it('of images take a registry with a port and a path, a tag, or a digest', () => {
@@ -555,6 +580,26 @@ describe('values that make no sense are refused, with a cure', () => {
     ['no login and no token', { login: { mode: 'off', open: true } }, /create secret generic jobmon-token/],
     ['a route without a name', { route: { kind: 'ingress' } }, /route\.host is missing/],
     ['a route without a gateway', { route: { kind: 'gateway', host: 'a.example.org' } }, /route\.gateway\.name is missing/],
+    [
+      'a port for Python clients that nobody may call',
+      { login: { pythonPort: 8072 } },
+      /networkPolicy\.pythonClients is empty, so that nobody gets to login\.pythonPort \(8072\)/,
+    ],
+    [
+      'a port for Python clients without login',
+      { login: { mode: 'off', open: true, existingSecret: 'token', pythonPort: 8072 } },
+      /login\.pythonPort is for login\.mode=on/,
+    ],
+    [
+      'one port for two',
+      { login: { pythonPort: 8072 }, api: { service: { port: 8072 } } },
+      /login\.pythonPort and api\.service\.port are both 8072/,
+    ],
+    [
+      'metrics that nobody may read',
+      { monitoring: { serviceMonitor: true } },
+      /networkPolicy\.monitoring is empty, so that Prometheus can't read/,
+    ],
     ['agents without a token', { agents: { enabled: true } }, /create secret generic jobmon-agents/],
     [
       'less than the least',

@@ -11,7 +11,14 @@ const EXTERNAL = {
   database: { host: 'mariadb.example.org', existingSecret: 'jobmon-database' },
   nats: { url: 'nats://nats.example.org:4222', existingSecret: 'jobmon-nats' },
 };
-const OBSERVED = { monitoring: { serviceMonitor: true, prometheusRule: true, labels: { release: 'prometheus' } } };
+/** Who comes in where the allow-list lets nobody in by itself. */
+const ALLOWED = {
+  networkPolicy: { monitoring: [{ namespaceSelector: {} }], pythonClients: [{ ipBlock: { cidr: '10.0.0.0/8' } }] },
+};
+const OBSERVED = {
+  monitoring: { serviceMonitor: true, prometheusRule: true, labels: { release: 'prometheus' } },
+  ...ALLOWED,
+};
 /** Gateway, Traefik and the Prometheus operator: definitions of their resources are in the cluster for this, their controllers are not. */
 const ROUTES = {
   'no route': {},
@@ -30,6 +37,7 @@ const LOGINS = {
       pythonPort: 8072,
       pythonNetworks: ['10.0.0.0/8'],
     },
+    ...ALLOWED,
   },
   'no login': { login: { mode: 'off', open: true, existingSecret: 'jobmon-token' } },
 };

@@ -41,6 +41,21 @@
 {{- end -}}
 {{- end -}}
 
+{{- if .login.pythonPort -}}
+{{- if eq .login.mode "off" -}}
+{{- $problems = append $problems "login.pythonPort is for login.mode=on: with login off Python clients call the ordinary port, so set login.pythonPort=0" -}}
+{{- else if and .networkPolicy.enabled (not .networkPolicy.pythonClients) -}}
+{{- $problems = append $problems (printf "networkPolicy.pythonClients is empty, so that nobody gets to login.pythonPort (%d): name who may, as [{ipBlock: {cidr: 10.0.0.0/8}}]" (int .login.pythonPort)) -}}
+{{- end -}}
+{{- if eq (int .login.pythonPort) (int .api.service.port) -}}
+{{- $problems = append $problems (printf "login.pythonPort and api.service.port are both %d: a service has a port once" (int .login.pythonPort)) -}}
+{{- end -}}
+{{- end -}}
+
+{{- if and .monitoring.serviceMonitor .networkPolicy.enabled (not .networkPolicy.monitoring) -}}
+{{- $problems = append $problems "networkPolicy.monitoring is empty, so that Prometheus can't read what monitoring.serviceMonitor=true tells it to: name where it runs, as [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitoring}}}]" -}}
+{{- end -}}
+
 {{- if and (ne .route.kind "none") (not .route.host) -}}
 {{- $problems = append $problems (printf "route.host is missing: route.kind=%s needs the name under which people call the api" .route.kind) -}}
 {{- end -}}

@@ -16,11 +16,11 @@ securityContext:
 {{- with $root.Values.image.pullSecrets }}
 imagePullSecrets:
   {{- range . }}
-  - name: {{ . }}
+  - name: {{ . | quote }}
   {{- end }}
 {{- end }}
 {{- with $pods.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with merge (dict) ($values.nodeSelector | default dict) ($pods.nodeSelector | default dict) }}
 nodeSelector: {{ toYaml . | nindent 2 }}
@@ -63,13 +63,14 @@ jobmon/process: {{ index . 3 }}
 {{- end }}
 {{- end -}}
 
-{{/* One environment variable with a text, and one from a secret. */}}
+{{/* One environment variable with a text, and one from a secret. As JSON a number is written out: 20000000, not 2e+07. */}}
 {{- define "jobmon.env" }}
-- { name: {{ index . 0 }}, value: {{ index . 1 | toString | quote }} }
+{{- $value := index . 1 }}
+- { name: {{ index . 0 | quote }}, value: {{ kindIs "float64" $value | ternary (toJson $value) (toString $value) | quote }} }
 {{- end -}}
 {{- define "jobmon.secretEnv" }}
-- name: {{ index . 0 }}
-  valueFrom: { secretKeyRef: { name: {{ index . 1 }}, key: {{ index . 2 }} } }
+- name: {{ index . 0 | quote }}
+  valueFrom: { secretKeyRef: { name: {{ index . 1 | quote }}, key: {{ index . 2 }} } }
 {{- end -}}
 
 {{/* The database, for the account app or migrate. Call it with (dict "root" $ "account" "app" "connections" 4). */}}
@@ -93,7 +94,7 @@ jobmon/process: {{ index . 3 }}
 {{- end -}}
 {{- define "jobmon.databaseVolume" -}}
 {{- with .Values.database.tls.existingSecret }}
-- { name: database-tls, secret: { secretName: {{ . }}, defaultMode: 0440, items: [{ key: ca.crt, path: ca.crt }] } }
+- { name: database-tls, secret: { secretName: {{ . | quote }}, defaultMode: 0440, items: [{ key: ca.crt, path: ca.crt }] } }
 {{- end }}
 {{- end -}}
 
