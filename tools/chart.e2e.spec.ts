@@ -157,4 +157,27 @@ describeApart('the chart with everything built in', () => {
     expect([code, text]).toEqual([0, expect.stringContaining('The six tasks are done.')]);
     expect(services.filter(({ hasEnded }) => hasEnded)).toEqual([]);
   }, 300_000);
+
+  it('tells Prometheus every metric, with its labels, that the alerts ask for', async () => {
+    const answers = await Promise.all(services.map(({ service_url }) => fetch(`${service_url}/metrics`)));
+    const metrics = (await Promise.all(answers.map((answer) => answer.text()))).join('\n');
+    const rule = objectsOf(renderText(ROOT, { ...BUILT_IN, monitoring: { prometheusRule: true } })).find(
+      ({ kind }) => kind === 'PrometheusRule',
+    )!;
+    const asked = new Set<string>();
+    for (const { expr } of rule['spec'].groups[0].rules as { expr: string }[])
+      for (const [, metric = '', labels = ''] of expr.matchAll(/(jobmon_\w+)\{([^}]*)\}/g)) {
+        expect(metrics).toMatch(new RegExp(`^${metric}[ {]`, 'm'));
+        // What Prometheus adds is not told by a process.
+        for (const [, label = ''] of labels.matchAll(/(\w+)[!=]/g))
+          if (!['namespace', 'pod'].includes(label)) expect(metrics).toMatch(new RegExp(`^${metric}\\{[^}]*\\b${label}="`, 'm'));
+        asked.add(metric);
+      }
+    expect([...asked].sort()).toEqual([
+      'jobmon_log_records_total',
+      'jobmon_need_up',
+      'jobmon_nodejs_eventloop_lag_p50_seconds',
+      'jobmon_request_seconds_bucket',
+    ]);
+  });
 });
