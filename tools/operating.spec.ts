@@ -6,7 +6,8 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { program } from '../apps/admin/src/program';
+import { program as adminProgram } from '../apps/admin/src/program';
+import { program as cliProgram } from '../apps/cli/src/program';
 import { kubernetesProgram } from './chart';
 
 const ROOT = join(__dirname, '..');
@@ -124,11 +125,14 @@ describe('the commands of docs/operating', () => {
     }
   });
 
-  it('jobmon-server has each of them, with its options', () => {
-    const calls = callsOf('jobmon-server');
+  it.each([
+    ['jobmon-server', adminProgram],
+    ['jobmon', cliProgram],
+  ])('%s has each of them, with its options', (name, program) => {
+    const calls = callsOf(name);
     expect(calls.length).toBeGreaterThan(3);
     const wrong = calls.flatMap(({ page, words }) => {
-      const call = `${page}: jobmon-server ${words.join(' ')}`;
+      const call = `${page}: ${name} ${words.join(' ')}`;
       let command: Command = program();
       const found: string[] = [];
       for (let at = 0; at < words.length; at += 1) {
