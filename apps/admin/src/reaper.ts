@@ -1,8 +1,8 @@
 /** `jobmon-server reaper once`: one pass of the reaper by hand, or what it would do and why. */
-import { JobmonError } from '@jobmon/contracts';
+import { JobmonError, type ErrorCode } from '@jobmon/contracts';
 import { openDatabase, schemaStatus, type Database } from '@jobmon/entities';
 import { openNatsMessenger } from '@jobmon/messaging';
-import type { Look } from '@jobmon/reaper';
+import type { Failure, Look } from '@jobmon/reaper';
 import { createLogger, loadConfig, parseDatabaseUrl } from '@jobmon/runtime';
 import { Option, type Command } from 'commander';
 
@@ -44,6 +44,7 @@ async function once({ dryRun = false, db, output }: OnceFlags): Promise<void> {
     const done = dryRun ? null : await carryOut(database, config, { look, readServed, reap });
     if (output === 'json') process.stdout.write(`${JSON.stringify({ dry_run: dryRun, ...done, rules: looks })}\n`);
     else process.stdout.write(textOf(looks, done));
+    if (done !== null && done.failed.length > 0) throw explained(done.failed);
   } finally {
     await database.close();
   }
@@ -56,6 +57,8 @@ interface Done {
   readonly attempts_ended: number;
   /** What is past its deadline still: it is spared, or waits for something, or could not be ended. */
   readonly left: number;
+  /** What could not be ended, with the reason. */
+  readonly failed: readonly { readonly of: string; readonly id: number; readonly code: ErrorCode; readonly reason: string }[];
 }
 
 async function carryOut(
@@ -68,12 +71,32 @@ async function carryOut(
   try {
     const { lease_seconds } = config.agent;
     const served = await readServed(database);
-    const attempts_ended = await reap({ config, log, messenger, database }, { ...served, lease_seconds, withRare: true });
+    const failures: Failure[] = [];
+    const onFailure = (failure: Failure): void => void failures.push(failure);
+    const context = { config, log, messenger, database, onFailure };
+    const attempts_ended = await reap(context, { ...served, lease_seconds, withRare: true }).catch((error: unknown) => {
+      // A pass that stops at one of them has told of it.
+      if (failures.length === 0) throw error;
+      return 0;
+    });
     const left = (await look({ database, config })).reduce((sum, { found }) => sum + found.length, 0);
-    return { attempts_ended, left };
+    const failed = failures.map(({ of, id, error }) => ({ of, id, code: error.code, reason: error.message }));
+    return { attempts_ended, left, failed };
   } finally {
     await messenger.drain();
   }
+}
+
+/** Cause and cure of the first failure, which is as a rule that of all. */
+function explained(failed: Done['failed']): JobmonError {
+  const [{ of, id, code, reason }] = failed as [Done['failed'][number]];
+  const cures: Partial<Record<ErrorCode, string>> = {
+    FORBIDDEN:
+      "nats.user lacks the right: name the reaper's account by JOBMON__NATS__USER and JOBMON__NATS__PASSWORD (docs/bus.md)",
+    UNAVAILABLE: 'start a state machine, or wait until one is ready, and try again',
+  };
+  const others = failed.length === 1 ? '' : ` and ${failed.length - 1} more`;
+  return new JobmonError(code, `${of} ${id}${others} could not be ended: ${reason}; ${cures[code] ?? 'try again'}`);
 }
 
 function textOf(looks: readonly Look[], done: Done | null): string {

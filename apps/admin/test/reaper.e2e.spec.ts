@@ -3,6 +3,7 @@
  * that is silent while it could be heard loses it, and a reaper that is killed is replaced by the one that waited.
  */
 import { openDatabase, type Database } from '@jobmon/entities';
+import { BUS_SERVICES, natsAccounts } from '@jobmon/messaging';
 import {
   buildHouse,
   describeApart,
@@ -17,6 +18,9 @@ import { pino } from 'pino';
 import { typed } from './typed';
 
 const LEASE_SECONDS = 3;
+const passwordOf = (service: string): string => `of ${service}`;
+/** Each service has an account that may do what it needs, and nobody else may do anything. */
+const ACCOUNTS = natsAccounts(Object.fromEntries(BUS_SERVICES.map((name) => [name, passwordOf(name)])) as never);
 
 describeApart('reapers apart', (mariadb) => {
   let place: Awaited<ReturnType<DatabaseKind['place']>>;
@@ -26,11 +30,12 @@ describeApart('reapers apart', (mariadb) => {
   let database: Database;
   beforeAll(async () => {
     buildHouse();
-    [place, nats, user] = [await mariadb.place(), await NatsProcess.start(), new UserFolder()];
+    [place, nats, user] = [await mariadb.place(), await NatsProcess.start(ACCOUNTS), new UserFolder()];
     services = new Services({
       folder: user.folder('services'),
       database_url: place.url,
       nats_url: nats.url,
+      nats_password: passwordOf,
       token: 'token-of-reapers-apart',
       env: { JOBMON__AGENT__LEASE_SECONDS: String(LEASE_SECONDS) },
     });
@@ -68,14 +73,19 @@ describeApart('reapers apart', (mariadb) => {
         ORDER BY started_date, instance`,
       [service],
     );
-  const once = (...flags: string[]) => {
-    process.env['JOBMON__NATS__URL'] = nats.url;
-    process.env['JOBMON__AGENT__LEASE_SECONDS'] = String(LEASE_SECONDS);
+  /** By the reaper's account, unless another one is named; `null`: by none. */
+  const onceAs = (user: string | null, ...flags: string[]) => {
+    const settings = {
+      JOBMON__NATS__URL: nats.url,
+      JOBMON__AGENT__LEASE_SECONDS: String(LEASE_SECONDS),
+      ...(user !== null && { JOBMON__NATS__USER: user, JOBMON__NATS__PASSWORD: passwordOf(user) }),
+    };
+    Object.assign(process.env, settings);
     return typed('reaper', 'once', '--db', place.url, ...flags).finally(() => {
-      delete process.env['JOBMON__NATS__URL'];
-      delete process.env['JOBMON__AGENT__LEASE_SECONDS'];
+      for (const name of Object.keys(settings)) delete process.env[name];
     });
   };
+  const once = (...flags: string[]) => onceAs('reaper', ...flags);
 
   it('spare an agent while no api could hear it, and end it when one has been there for a whole lease', async () => {
     await until('both leave signs', async () => (await signs('reaper')).length === 2);
@@ -118,4 +128,41 @@ describeApart('reapers apart', (mariadb) => {
     expect(await endedAt(agent)).not.toBeNull();
     expect((await once('--dry-run')).out).toBe('Nothing is past its deadline.\n');
   }, 60_000);
+
+  it('says what is wrong and what to do when the bus does not let it, or nobody takes what it asks', async () => {
+    const agent = await silentAgent();
+    const { workflow_run_id } = await insertWorkflow(database, { driver: 'client', deadline_seconds: -1 });
+    // To look needs no bus.
+    expect((await onceAs(null, '--dry-run')).out).toMatch(new RegExp(`^agent ${agent}: .*\nworkflow_run ${workflow_run_id}: `));
+    const stranger = await onceAs(null);
+    expect([stranger.code, stranger.err]).toEqual([
+      1,
+      `Error: NATS at ${nats.url} refuses the credentials: see to nats.user and nats.password, nats.token or nats.credentials_file\n`,
+    ]);
+    const other = await onceAs('scheduler');
+    expect([other.code, other.out, other.err]).toEqual([
+      1,
+      expect.stringMatching(/\nDone: attempts ended 0, past a deadline still 2\.\n$/),
+      expect.stringMatching(
+        new RegExp(
+          `^Error: agent ${agent} and 1 more could not be ended: this process may not ask for agent.expire: .*; ` +
+            "nats.user lacks the right: name the reaper's account by JOBMON__NATS__USER and JOBMON__NATS__PASSWORD",
+        ),
+      ),
+    ]);
+    const told = JSON.parse((await onceAs('scheduler', '-o', 'json')).out) as { failed: { id: number; code: string }[] };
+    expect(told.failed).toEqual([
+      { of: 'agent', id: agent, code: 'FORBIDDEN', reason: expect.stringMatching(/agent\.expire/) },
+      { of: 'workflow_run', id: workflow_run_id, code: 'FORBIDDEN', reason: expect.stringMatching(/workflow_run\.reap/) },
+    ]);
+    expect(await endedAt(agent)).toBeNull();
+    await Promise.all(services.alive('state-machine').map((one) => one.end()));
+    const unheard = await once();
+    expect([unheard.code, unheard.err]).toEqual([
+      1,
+      `Error: agent ${agent} could not be ended: nobody answers agent.expire; start a state machine, or wait until one is ready, and try again\n`,
+    ]);
+    await services.start({ 'state-machine': 1 });
+    expect(await once()).toMatchObject({ code: 0, err: '', out: expect.stringMatching(/still 0\.\n$/) });
+  }, 120_000);
 });

@@ -14,7 +14,7 @@ import { Module, type BeforeApplicationShutdown, type DynamicModule, type OnAppl
 import { mendInconsistent, readServed, reap, type ReaperContext } from './reap';
 import type { Heard } from './rules';
 
-export { look, readServed, reap, type Look, type Pass, type ReaperContext } from './reap';
+export { look, readServed, reap, type Failure, type Look, type Pass, type ReaperContext } from './reap';
 export type { Finding } from './rules';
 
 /** Between two passes: a deadline is seen so soon after it has passed. */

@@ -17,6 +17,14 @@ export interface ReaperContext {
   readonly database: Database;
   /** Of a reaper that is a process of its own: its name among others. Absent in a house, where it is away together with the api. */
   readonly instance?: string;
+  /** Told of whatever could not be ended, beside the log. */
+  readonly onFailure?: (failure: Failure) => void;
+}
+
+/** Something that could not be ended, and why. */
+export interface Failure extends Pick<Finding, 'id'> {
+  readonly of: Rule['of'];
+  readonly error: JobmonError;
 }
 
 export interface Pass extends Heard {
@@ -39,7 +47,7 @@ export async function reap(context: ReaperContext, pass: Pass): Promise<number> 
   return ended;
 }
 
-async function carryOut({ messenger, log }: ReaperContext, rule: Rule, { id, why }: Finding): Promise<number> {
+async function carryOut({ messenger, log, onFailure }: ReaperContext, rule: Rule, { id, why }: Finding): Promise<number> {
   const what = `${rule.of}_id`;
   let attempts = 0;
   try {
@@ -52,6 +60,7 @@ async function carryOut({ messenger, log }: ReaperContext, rule: Rule, { id, why
     }
   } catch (error) {
     log.warn({ error, [what]: id, attempts, why }, `one of the ${rule.name} could not be ended and is tried again`);
+    onFailure?.({ of: rule.of, id, error: JobmonError.from(error) });
     if (rule.of === 'agent' && JobmonError.from(error).code === 'UNAVAILABLE') throw error;
   }
   return attempts;
