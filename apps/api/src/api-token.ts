@@ -55,25 +55,20 @@ export async function makeApiToken(
   }
   const text = newTokenText();
   const { dialect } = database;
-  const expires_in_seconds = await boundedValidity(database, request.expires_in_seconds, call);
-  const token = { name, user, role, created_by: principal.user, expires_in_seconds };
+  const { expires_in_seconds } = request;
+  const ends_by = await endOfMaker(database, call);
+  const token = { name, user, role, created_by: principal.user, expires_in_seconds, ends_by };
   const id = await database.write({ label: 'api_token.create' }, () => insertApiToken(dialect, text, token));
   log.info({ api_token_id: id, user, role, created_by: principal.user }, 'an API token was made');
   return { api_token: (await readTokens(database, 't.id = ?', [id]))[0] as ApiTokenView, token: text };
 }
 
-/** What is left of the token that asks, if that is less. By the database's clock, as everything that ends. */
-async function boundedValidity(database: Database, wanted: number, { principal }: Call): Promise<number> {
-  if (principal?.api_token_id == null || principal.role === 'admin') return wanted;
-  const { dialect } = database;
-  const left =
-    dialect.name === 'sqlite'
-      ? `CAST((julianday(expires_date) - julianday(${dialect.now})) * 86400 AS INTEGER)`
-      : `TIMESTAMPDIFF(SECOND, ${dialect.now}, expires_date)`;
-  const [row] = await database.read<{ left_seconds: number }>(`SELECT ${left} AS left_seconds FROM api_token WHERE id = ?`, [
-    principal.api_token_id,
-  ]);
-  return Math.max(0, Math.min(wanted, Number(row?.left_seconds ?? 0)));
+/** A token ends no later than the one that asks for it. An admin's may. */
+async function endOfMaker(database: Database, { principal }: Call): Promise<string | null> {
+  if (principal?.api_token_id == null || principal.role === 'admin') return null;
+  const sql = 'SELECT expires_date FROM api_token WHERE id = ?';
+  const [row] = await database.read<{ expires_date: string }>(sql, [principal.api_token_id]);
+  return row?.expires_date ?? null;
 }
 
 /** None while login is off. */

@@ -42,6 +42,8 @@ export interface NewApiToken {
   readonly role: Role;
   readonly created_by: string;
   readonly expires_in_seconds: number;
+  /** It expires then at the latest, as a column of dates holds it; null for no such bound. */
+  readonly ends_by?: string | null;
 }
 
 /** A token's text. Whoever is given it is the only one who ever knows it. */
@@ -51,10 +53,14 @@ export function newTokenText(): string {
 
 /** Stores the token `text`; answers its id. */
 export function* insertApiToken(dialect: Dialect, text: string, token: NewApiToken): Procedure<number> {
+  const { ends_by = null } = token;
   const { insert_id } = yield {
     sql: `INSERT INTO api_token (hash, name, user, role, created_date, created_by, expires_date)
-          VALUES (?, ?, ?, ?, ${dialect.now}, ?, ${dialect.nowPlusSeconds})`,
-    params: [hashOfToken(text), token.name, token.user, token.role, token.created_by, token.expires_in_seconds],
+          VALUES (?, ?, ?, ?, ${dialect.now}, ?, CASE WHEN ? < ${dialect.nowPlusSeconds} THEN ? ELSE ${dialect.nowPlusSeconds} END)`,
+    params: [
+      ...[hashOfToken(text), token.name, token.user, token.role, token.created_by],
+      ...[ends_by, token.expires_in_seconds, ends_by, token.expires_in_seconds],
+    ],
   };
   return insert_id;
 }
