@@ -5,21 +5,9 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { BUS_SERVICES, natsAccounts, type BusService } from '@jobmon/messaging';
-import { parseAllDocuments } from 'yaml';
+import { objectsOf, type KubernetesObject } from '../apps/admin/src/kubernetes';
 
-/** One object of Kubernetes, as far as it is looked at. */
-export interface KubernetesObject {
-  readonly apiVersion: string;
-  readonly kind: string;
-  readonly metadata: {
-    readonly name: string;
-    readonly namespace?: string;
-    readonly labels?: Readonly<Record<string, string>>;
-    readonly annotations?: Readonly<Record<string, string>>;
-  };
-  // eslint-disable-next-line @typescript-eslint/no-explicit-any -- the schemas say what stands here
-  readonly [field: string]: any;
-}
+export { objectsOf, type KubernetesObject };
 
 export interface Release {
   readonly chart?: 'jobmon' | 'jobmon-global';
@@ -50,17 +38,6 @@ export function renderText(root: string, values: Values, release: Release = {}):
   });
   if (done.status !== 0) throw new Error(done.stderr);
   return done.stdout;
-}
-
-/** The objects of a rendered text, in its order. */
-export function objectsOf(text: string): KubernetesObject[] {
-  return parseAllDocuments(text)
-    .map((document) => {
-      const [problem] = document.errors;
-      if (problem !== undefined) throw problem;
-      return document.toJS() as KubernetesObject | null;
-    })
-    .filter((object) => object !== null);
 }
 
 /** A production installation: MariaDB, NATS and a registry that are there already. */

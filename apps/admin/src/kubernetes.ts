@@ -52,9 +52,9 @@ export class Kubernetes {
   ) {}
 
   /**
-   * For the namespace that is named, else for that of the context.
+   * For the namespace that is named, else for that of the context. A context that kubectl does not know is told by the first call that needs it.
    *
-   * @throws JobmonError MALFORMED for a name that can be none, UNAVAILABLE where kubectl is missing or knows no such context.
+   * @throws JobmonError UNAVAILABLE where kubectl is missing.
    */
   static async of(namespace: string | undefined, context: string | undefined): Promise<Kubernetes> {
     if (namespace !== undefined) return new Kubernetes(namespace, context);

@@ -18,12 +18,16 @@ import {
   renewScheduler,
   reportAttempt,
   submitWorkflowRun,
+  type Operation,
+  type ReplyOf,
+  type RequestOf,
 } from '@jobmon/contracts';
 import { Inject, Injectable, Module, type DynamicModule, type OnApplicationShutdown, type OnModuleInit } from '@nestjs/common';
 import { tellEnds } from './attempt-end';
 import { ClientRuns } from './client-run';
 import { Operator } from './operator';
 import { StateMachine, type StateMachineContext } from './state-machine';
+import type { Report, ReportReply } from './task-instance';
 import { WorkflowWide } from './workflow-wide';
 
 export type { StateMachineContext } from './state-machine';
@@ -56,60 +60,17 @@ class Handlers implements OnModuleInit, OnApplicationShutdown {
     this.clientRuns.handle(messenger);
     this.workflowWide.handle(messenger);
     this.operator.handle(messenger);
-    messenger.handle(logRunning, (requests, origin) =>
-      machine.report(
-        requests.map((request) => ({ name: 'log_running', request })),
-        origin,
-      ),
-    );
-    messenger.handle(logReportBy, (requests, origin) =>
-      machine.report(
-        requests.map((request) => ({ name: 'log_report_by', request })),
-        origin,
-      ),
-    );
-    messenger.handle(logDone, (requests, origin) =>
-      machine.report(
-        requests.map((request) => ({ name: 'log_done', request })),
-        origin,
-      ),
-    );
-    messenger.handle(logErrorWorkerNode, (requests, origin) =>
-      machine.report(
-        requests.map((request) => ({ name: 'log_error_worker_node', request })),
-        origin,
-      ),
-    );
-    messenger.handle(logNoDistributorId, (requests, origin) =>
-      machine.report(
-        requests.map((request) => ({ name: 'log_no_distributor_id', request })),
-        origin,
-      ),
-    );
-    messenger.handle(logDistributorId, (requests, origin) =>
-      machine.report(
-        requests.map((request) => ({ name: 'log_distributor_id', request })),
-        origin,
-      ),
-    );
-    messenger.handle(logKnownError, (requests, origin) =>
-      machine.report(
-        requests.map((request) => ({ name: 'log_known_error', request })),
-        origin,
-      ),
-    );
-    messenger.handle(logUnknownError, (requests, origin) =>
-      machine.report(
-        requests.map((request) => ({ name: 'log_unknown_error', request })),
-        origin,
-      ),
-    );
-    messenger.handle(reportAttempt, (requests, origin) =>
-      machine.report(
-        requests.map((request) => ({ name: 'report_attempt', request })),
-        origin,
-      ),
-    );
+    const onReports = <O extends Operation>(operation: O, toReport: (request: RequestOf<O>) => Report): void =>
+      messenger.handle(operation, (requests, origin) => machine.report<ReplyOf<O> & ReportReply>(requests.map(toReport), origin));
+    onReports(logRunning, (request) => ({ name: 'log_running', request }));
+    onReports(logReportBy, (request) => ({ name: 'log_report_by', request }));
+    onReports(logDone, (request) => ({ name: 'log_done', request }));
+    onReports(logErrorWorkerNode, (request) => ({ name: 'log_error_worker_node', request }));
+    onReports(logNoDistributorId, (request) => ({ name: 'log_no_distributor_id', request }));
+    onReports(logDistributorId, (request) => ({ name: 'log_distributor_id', request }));
+    onReports(logKnownError, (request) => ({ name: 'log_known_error', request }));
+    onReports(logUnknownError, (request) => ({ name: 'log_unknown_error', request }));
+    onReports(reportAttempt, (request) => ({ name: 'report_attempt', request }));
     messenger.handle(queueTasks, (requests) => Promise.all(requests.map((request) => machine.queueTasks(request))));
     messenger.handle(leaseTaskInstances, (requests) =>
       Promise.all(requests.map((request) => machine.leaseTaskInstances(request))),
