@@ -5,6 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { spawnSync } from 'node:child_process';
+import { loadConfig } from '@jobmon/runtime';
 import Ajv from 'ajv';
 import { parse } from 'yaml';
 import {
@@ -145,6 +146,10 @@ function podsOf(objects: readonly KubernetesObject[]): Template[] {
 }
 const named = (objects: readonly KubernetesObject[], kind: string, name: string): KubernetesObject | undefined =>
   objects.find((object) => object.kind === kind && object.metadata.name === name);
+/** Of a schema: an object's members. */
+interface Section {
+  readonly properties: Record<string, Section>;
+}
 const SERVICES = ['api', 'state-machine', 'scheduler', 'log-sink', 'reaper'];
 
 describe('the objects', () => {
@@ -573,7 +578,17 @@ describe('values that make no sense are refused, with a cure', () => {
     [
       'a secret among the settings',
       { settings: { http: { token: 'abc' } } },
-      /settings\.http\.token does not belong into values/,
+      /settings\.http: Additional property token is not allowed/,
+    ],
+    [
+      'a setting that is none',
+      { settings: { log: { levle: 'debug' } } },
+      /settings\.log: Additional property levle is not allowed/,
+    ],
+    [
+      'a setting that another value makes',
+      { settings: { http: { port: 9_000 } } },
+      /settings\.http: Additional property port is not allowed/,
     ],
     ['a secret in the environment', { api: { env: { MY_PASSWORD: 'abc' } } }, /api\.env/],
     ['no login by accident', { login: { mode: 'off', existingSecret: 'token' } }, /set login\.mode=on, or login\.open=true/],
@@ -622,6 +637,32 @@ describe('values that make no sense are refused, with a cure', () => {
   ];
   it.each(refusals)('%s', (_, values, cure) => {
     expect(() => renderText(ROOT, over(EXTERNAL, values))).toThrow(cure);
+  });
+
+  it('settings are those that the services know and that no other value makes', () => {
+    const { settings } = (JSON.parse(read('helm/jobmon/values.schema.json')) as { properties: Record<string, Section> })
+      .properties;
+    const names = Object.entries(settings!.properties).flatMap(([section, { properties }]) =>
+      Object.keys(properties).map((key) => `JOBMON__${section}__${key}`.toUpperCase()),
+    );
+    expect(names.length).toBeGreaterThan(10);
+    expect(loadConfig({ env: { JOBMON__LOG__LEVLE: 'x' } }).warnings).toHaveLength(1);
+    const examples: Readonly<Record<string, string>> = {
+      JOBMON__HTTP__ALLOWED_ORIGINS: 'https://pages.example.org',
+      JOBMON__HTTP__PROXIES: '10.0.0.0/8',
+      JOBMON__LOG__LEVEL: 'info',
+      JOBMON__AUTH__ALGORITHMS: 'ES256',
+    };
+    for (const name of names) {
+      const { warnings } = loadConfig({ env: { HOME: '/tmp', [name]: examples[name] ?? '5' } });
+      expect([name, warnings]).toEqual([name, []]);
+    }
+    onAll((objects, values) => {
+      if (values['settings'] !== undefined) return;
+      for (const { containers } of podsOf(objects))
+        for (const { env = [] } of containers)
+          expect(env.map(({ name }) => name).filter((name) => names.includes(name))).toEqual([]);
+    });
   });
 
   it('all at once, so that nobody mends them one by one', () => {

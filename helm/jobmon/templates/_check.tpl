@@ -66,14 +66,6 @@
 {{- if and .agents.enabled (not .agents.existingSecret) -}}
 {{- $problems = append $problems (printf "agents.existingSecret is missing: make a token by jobmon token create 'agents' --role %s, then kubectl -n %s create secret generic jobmon-agents --from-literal=token=…, then set agents.existingSecret=jobmon-agents" (.agents.anyUser | ternary "admin" "operator") $namespace) -}}
 {{- end -}}
-
-{{- range $section, $keys := .settings -}}
-{{- range $key, $value := $keys -}}
-{{- if or (regexMatch "(?i)(password|token|secret|credentials|key_file)" $key) (eq $key "url") -}}
-{{- $problems = append $problems (printf "settings.%s.%s does not belong into values, where everybody can read it: addresses and secrets have values of their own" $section $key) -}}
-{{- end -}}
-{{- end -}}
-{{- end -}}
 {{- end -}}
 
 {{- $most := 0 -}}
