@@ -25,6 +25,8 @@ const TAKEN_OVER = 'take over what a killed one held, in the middle, with no tas
 const SILENT_AGENT = 'ends every live attempt of a silent agent with the retry rule and a reason, and closes the agent';
 const SETTLED = 'brings a run that was told to stop to its end, and then the resume that waits for it';
 const TRIAGED = 'E61 races 7, 17, 51: what nobody can say anything about ends by itself, and its task is tried again';
+const NOT_HEARD =
+  'E61 race 54: what stood in doubt while nobody could be heard is not given up before its worker has asked again';
 const WITH_ITS_RUN = 'neither half moves when the other cannot (race 41), and a client run is left alone';
 const LEASE = 'its lease, 6 s (`scheduler.lease_seconds`)';
 const AGENT_LEASE = "its agent's lease, 60 s (`agent.lease_seconds`)";
@@ -169,19 +171,25 @@ export const STATES: readonly (readonly [Machine<string>, readonly Row[]])[] = [
         states: 'T X',
         of: 'client',
         owner: "its run's distributor, which asks the cluster",
-        deadline: '558 s',
+        deadline: '558 s, and 150 s after the server was away',
         rule: `given up and its task tried again (T→U, X→E); after a hot resume by the run that followed; ${END_LEFT}`,
-        tests: [TRIAGED, 'E61 race 31: what survived a hot resume carries the older run and is looked after all the same', LEFT],
+        tests: [
+          TRIAGED,
+          NOT_HEARD,
+          'E61 race 31: what survived a hot resume carries the older run and is looked after all the same',
+          LEFT,
+        ],
       },
       {
         states: 'K',
         of: 'client',
         owner: 'its worker, else its distributor',
-        deadline: '558 s',
+        deadline: '558 s, and 150 s after the server was away',
         rule: `ended by triage, by the reaper with its run, or by an operator (F), although its task was reset; ${END_LEFT}`,
         tests: [
           'E61 race 17: an order to stop that nobody carries out ends, also where an ended run left it',
           'E4 races 17, 46: what was ordered to stop ends, also when its task was reset or has ended',
+          NOT_HEARD,
           LEFT,
         ],
       },

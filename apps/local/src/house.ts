@@ -87,6 +87,8 @@ export async function startHouse({ config, log, queue, without = [], port, onTro
 
     const url = `http://${reachableName(host)}:${chosen}`;
     const context = { config, log, messenger, database };
+    const begun_ms = performance.now();
+    const clientsServed = async (): Promise<number> => (performance.now() - begun_ms) / 1_000;
     const parts: Record<HousePart, () => DynamicModule> = {
       scheduler: () => schedulerModule({ ...context, ...leasesOf(config) }),
       reaper: () => reaperModule(context),
@@ -95,7 +97,7 @@ export async function startHouse({ config, log, queue, without = [], port, onTro
     };
     const modules = Object.entries(parts).flatMap(([part, make]) => (without.includes(part as HousePart) ? [] : [make()]));
     const app = await createApp({ ...context, token, user: loginName() }, [
-      stateMachineModule(context),
+      stateMachineModule({ ...context, clientsServed }),
       logSinkModule({ ...context, records, stream }),
       ...modules,
     ]);

@@ -4,6 +4,7 @@
  * by two reapers, or by a Python reaper beside ours, does what one does. What it could not do it finds again.
  */
 import {
+  CLIENT_RETRY_SECONDS,
   continueCommand,
   Driver,
   endLeftAttempts,
@@ -22,11 +23,6 @@ import { send, type Messenger } from '@jobmon/messaging';
 
 /** Agents, runs, commands or workflows of one look; the next look finds the rest. */
 const FOUND_MAX = 100;
-/**
- * For so long after the house was away a run that is older than its return is not given up: a client that found nobody asks again
- * after up to 128 s, and has 20 s for it (spec/http-api-execution.md section 2.5).
- */
-const RETRY_SECONDS_MAX = 150;
 /** A command whose last piece is so long ago is worked on by nobody: no piece takes longer than a write may (5 s). */
 const COMMAND_SILENT_SECONDS = 15;
 /** After so long nobody is expected to resume an ended run; what still runs for it is heard of all the while. */
@@ -116,11 +112,11 @@ const lostRuns: Rule = {
   spares: nobody,
   find: async (database, { clients_served_seconds: served_seconds }) => {
     const { now, nowPlusSeconds } = database.dialect;
-    const isYoung = served_seconds >= RETRY_SECONDS_MAX ? '1 = 1' : `wr.created_date >= ${nowPlusSeconds}`;
+    const isYoung = served_seconds >= CLIENT_RETRY_SECONDS ? '1 = 1' : `wr.created_date >= ${nowPlusSeconds}`;
     const rows = await database.read<{ id: number; status: WorkflowRunStatus; heartbeat_date: string }>(
       `SELECT wr.id, wr.status, wr.heartbeat_date FROM workflow_run AS wr WHERE wr.status IN (${LIVE_RUN}) AND wr.heartbeat_date <= ${now} ` +
         `AND ${IS_CLIENT_RUN} AND ${isYoung} ORDER BY wr.heartbeat_date LIMIT ${FOUND_MAX}`,
-      served_seconds >= RETRY_SECONDS_MAX ? [] : [-served_seconds],
+      served_seconds >= CLIENT_RETRY_SECONDS ? [] : [-served_seconds],
     );
     return rows.map(({ id, status, heartbeat_date }) => ({
       id,

@@ -389,7 +389,8 @@ describeOnDatabases('client runs', (database) => {
       const ids = [...made.task_instance_ids];
       await since(ids, -1);
       const [silence] = SILENCES;
-      const found = await silentInstances(database(), made.workflow_id, silence!, 558, 0);
+      const patience = { old_seconds: 558, served_seconds: Infinity };
+      const found = await silentInstances(database(), made.workflow_id, silence!, patience, 0);
       expect(found).toEqual(ids);
       await since([ids[0]!], 279);
       await set("UPDATE task_instance SET status = 'D' WHERE id = ?", [ids[1]!]);
@@ -399,7 +400,7 @@ describeOnDatabases('client runs', (database) => {
       // Found in T, heard of, and silent once more: that is another silence, which begins with T again.
       await since([ids[2]!], -1_000, -1_000);
       const givenUp = SILENCES.find(({ from }) => from === 'T')!;
-      expect(await silentInstances(database(), made.workflow_id, givenUp, 558, 0)).toEqual([ids[2]]);
+      expect(await silentInstances(database(), made.workflow_id, givenUp, patience, 0)).toEqual([ids[2]]);
       await set("UPDATE task_instance SET status = 'R' WHERE id = ?", [ids[2]!]);
       await database().write({ label: 'test' }, () => triage(database().dialect, 'test', givenUp, [ids[2]!]));
       expect(await letters(made)).toBe('RDR');
@@ -414,6 +415,30 @@ describeOnDatabases('client runs', (database) => {
       await since([...made.task_instance_ids], -1);
       await started().setStatusForTriaging({ workflow_run_id: run });
       expect(await statuses(made.task_instance_ids)).toBe('TR TR');
+    });
+
+    test('E61 race 54: what stood in doubt while nobody could be heard is not given up before its worker has asked again', async () => {
+      const letter = ['T', 'X', 'K', 'O', 'R'] as const;
+      const doubted = async (served: number): Promise<string> => {
+        const made = await client({
+          tasks: 5,
+          task_status: (at) => (letter[at] === 'X' || letter[at] === 'O' ? 'O' : 'R'),
+          instance_status: (at) => letter[at]!,
+        });
+        await since([...made.task_instance_ids], -600, -1_000);
+        await triaged(made, started('back', { clientsServed: async () => served }));
+        return letters(made);
+      };
+      // To be asked after harms nobody: a worker that speaks is R again.
+      expect(await doubted(0)).toBe('TXKOT');
+      expect(await doubted(149)).toBe('TXKOT');
+      expect(await doubted(150)).toBe('UEFXT');
+      const made = await client({ task_status: 'R', instance_status: 'T' });
+      await since([...made.task_instance_ids], -10, -40);
+      const heartbeat = { task_instance_interval: 3, report_by_buffer: 2.5 };
+      // What came to stand there after the return is judged as ever.
+      await triaged(made, started('back', { config: { heartbeat }, clientsServed: async () => 60 }));
+      expect(await letters(made)).toBe('U');
     });
 
     test('E61 races 7, 17, 51: what nobody can say anything about ends by itself, and its task is tried again', async () => {

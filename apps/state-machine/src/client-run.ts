@@ -182,10 +182,11 @@ export class ClientRuns {
     const { database } = this.context;
     const { task_instance_interval, report_by_buffer } = this.context.config?.heartbeat ?? HEARTBEAT_DEFAULT;
     const old_seconds = 2 * report_by_buffer * task_instance_interval;
+    const served_seconds = (await this.context.clientsServed?.()) ?? Infinity;
     const until = Date.now() + TRIAGE_MS_MAX;
     for (const silence of SILENCES) {
       for (let after: number | undefined = 0; after !== undefined && Date.now() < until;) {
-        const ids: number[] = await silentInstances(database, workflowId, silence, old_seconds, after);
+        const ids: number[] = await silentInstances(database, workflowId, silence, { old_seconds, served_seconds }, after);
         await this.pieces(`workflow ${workflowId}`, 'workflow_run.set_status_for_triaging', ids, (piece) =>
           triage(database.dialect, this.writer, silence, piece),
         );

@@ -43,6 +43,8 @@ export interface StateMachineContext {
   readonly database: Database;
   /** Of the Python protocol's workers; the Python system's defaults when absent. */
   readonly config?: { readonly heartbeat: Config['heartbeat'] };
+  /** For how many seconds clients and workers could be heard without a break. Absent: always. */
+  readonly clientsServed?: () => Promise<number>;
   /** Names this process in task_status_count, at most 50 characters; each lane adds its own name. */
   readonly writer?: string;
 }

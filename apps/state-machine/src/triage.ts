@@ -3,7 +3,7 @@
  * while it still stands where it was found with its deadline passed (race 14), 1,000 in a transaction. Looked through are all runs of
  * the workflow: what survived a hot resume carries the run that queued it (race 31).
  */
-import { Actor, Driver, historyReasonOf, JobmonError, type TaskInstanceStatus } from '@jobmon/contracts';
+import { Actor, CLIENT_RETRY_SECONDS, Driver, historyReasonOf, JobmonError, type TaskInstanceStatus } from '@jobmon/contracts';
 import { instancesByStatus, type Database, type Dialect, type Procedure } from '@jobmon/entities';
 import { IS_CLIENT_RUN } from './distributor';
 import { Transition, type Asker, type ChangedTasks } from './transition';
@@ -51,6 +51,14 @@ export const SILENCES: readonly Silence[] = [
   },
 ];
 
+/** What of a silence counts. */
+export interface Patience {
+  /** Seconds after which a status has stood for a while. */
+  readonly old_seconds: number;
+  /** For so long workers could be heard without a break. */
+  readonly served_seconds: number;
+}
+
 /** The workflow of a run. @throws JobmonError NOT_FOUND */
 export async function workflowOf(database: Database, runId: number): Promise<number> {
   const [run] = await database.read<{ workflow_id: number }>('SELECT workflow_id FROM workflow_run WHERE id = ?', [runId]);
@@ -58,19 +66,29 @@ export async function workflowOf(database: Database, runId: number): Promise<num
   return run.workflow_id;
 }
 
-/** The next silent attempts of a workflow behind `after`, ascending: one look at the index of run and status for each run. */
+/**
+ * The next silent attempts of a workflow behind `after`, ascending: one look at the index of run and status for each run. What stood there
+ * while nobody could be heard is not given up before workers that found nobody have asked again (race 54).
+ */
 export async function silentInstances(
   database: Database,
   workflowId: number,
   silence: Silence,
-  old_seconds: number,
+  { old_seconds, served_seconds }: Patience,
   after: number,
 ): Promise<number[]> {
   const { dialect } = database;
-  const isOld = silence.must_be_old ? ` AND ti.status_date <= ${dialect.nowPlusSeconds}` : '';
+  const bounds = !silence.must_be_old
+    ? []
+    : [
+        { sql: ` AND ti.status_date <= ${dialect.nowPlusSeconds}`, seconds: Math.ceil(old_seconds) },
+        ...(served_seconds >= CLIENT_RETRY_SECONDS
+          ? []
+          : [{ sql: ` AND ti.status_date >= ${dialect.nowPlusSeconds}`, seconds: Math.floor(served_seconds) }]),
+      ];
   const silent = instancesByStatus('silent', 'ti.id', [silence.from], {
-    sql: `wr.workflow_id = ? AND ${IS_CLIENT_RUN} AND ti.id > ? AND ti.report_by_date <= ${dialect.now}${isOld}`,
-    params: [workflowId, after, ...(silence.must_be_old ? [-Math.ceil(old_seconds)] : [])],
+    sql: `wr.workflow_id = ? AND ${IS_CLIENT_RUN} AND ti.id > ? AND ti.report_by_date <= ${dialect.now}${bounds.map(({ sql }) => sql).join('')}`,
+    params: [workflowId, after, ...bounds.map(({ seconds }) => -seconds)],
   });
   const rows = await database.read<{ id: number }>(
     `SELECT silent.id FROM ${silent.sql} ORDER BY silent.id LIMIT ${PIECE_ROWS}`,

@@ -98,6 +98,12 @@ export type Driver = (typeof Driver)[keyof typeof Driver];
 export const WORKFLOW_RUN_DEADLINE_SECONDS = 93;
 
 /**
+ * For so long after the server was away what is older than its return is not given up: a client or a worker that found nobody asks again
+ * after up to 128 s, and has 20 s for it (spec/http-api-execution.md section 2.5).
+ */
+export const CLIENT_RETRY_SECONDS = 150;
+
+/**
  * Makes a server run of a workflow and links it: G→L→B, the workflow G→Q, under the workflow's lock. A live server run
  * is answered as it stands; a live client run, or a workflow that is DONE, is a CONFLICT.
  */
