@@ -553,6 +553,10 @@ describe('values that make no sense are refused, with a cure', () => {
     ['26 pods', { api: { autoscaling: { max: 26 } } }, /api\.autoscaling\.max: Must be less than or equal to 25/],
     ['26 replicas', { scheduler: { replicas: 26 } }, /scheduler\.replicas: Must be less than or equal to 25/],
     ['a bad port', { database: { port: 70_000 } }, /database\.port: Must be less than or equal to 65535/],
+    ['a bad port in an address', { nats: { url: 'nats://nats:99999' } }, /nats\.url: Does not match pattern/],
+    ['a bad port of the registry', { image: { registry: 'registry:0' } }, /image\.registry: Does not match pattern/],
+    ['a network that is none', { login: { pythonNetworks: ['everybody'] } }, /login\.pythonNetworks\.0: Does not match pattern/],
+    ['no time between readings', { monitoring: { interval: '0s' } }, /monitoring\.interval: Does not match pattern/],
     ['a misspelt value', { api: { replikas: 3 } }, /api: Additional property replikas is not allowed/],
     ['a tag that says nothing', { image: { tag: 'latest' } }, /image\.tag/],
     [
@@ -663,6 +667,18 @@ describe('values that make no sense are refused, with a cure', () => {
         for (const { env = [] } of containers)
           expect(env.map(({ name }) => name).filter((name) => names.includes(name))).toEqual([]);
     });
+  });
+
+  it.each([
+    ['nats://nats1', [4222]],
+    ['nats://10.0.0.1', [4222]],
+    ['nats://10.0.0.1:65535', [65_535]],
+    ['tls://[fd00::1]:4224', [4224]],
+    ['tls://[fd00::1]', [4222]],
+    ['nats://a:4222, nats://b.example.org:4223', [4222, 4223]],
+  ])('while NATS at %s is taken, and let out to at its ports', (url, ports) => {
+    const policy = named(render(over(EXTERNAL, { nats: { url } })), 'NetworkPolicy', 'jobmon-to-nats');
+    expect(policy?.['spec'].egress[0].ports).toEqual(ports.map((port) => ({ port, protocol: 'TCP' })));
   });
 
   it('all at once, so that nobody mends them one by one', () => {
