@@ -375,6 +375,61 @@ describe('what belongs together', () => {
     });
   });
 
+  it('lets each process to what it needs, by the policies as a network plug-in reads them, and to nothing else', () => {
+    interface Peer {
+      podSelector?: Selector;
+      ipBlock?: unknown;
+    }
+    interface Selector {
+      matchLabels?: Record<string, string>;
+      matchExpressions?: { key: string; values: string[] }[];
+    }
+    interface Rule {
+      ports?: { port: number | string }[];
+      from?: Peer[];
+      to?: Peer[];
+    }
+    const values = over(BUILT_IN, { agents: { enabled: true, existingSecret: 'jobmon-agents' }, admin: { replicas: 1 } });
+    const objects = render(over(values, { networkPolicy: { clients: [{ ipBlock: { cidr: '10.0.0.0/8' } }] } }));
+    const policies = objects.filter(({ kind }) => kind === 'NetworkPolicy');
+    const fits = ({ matchLabels = {}, matchExpressions = [] }: Selector, labels: Record<string, string>): boolean =>
+      Object.entries(matchLabels).every(([key, value]) => labels[key] === value) &&
+      matchExpressions.every(({ key, values }) => values.includes(labels[key]!));
+    const isLet = (
+      direction: 'ingress' | 'egress',
+      one: Template,
+      other: Template,
+      port: { name: string; containerPort: number },
+    ) =>
+      policies
+        .filter(({ spec }) => fits(spec.podSelector, one.labels))
+        .flatMap(({ spec }) => (spec[direction] ?? []) as Rule[])
+        .some(({ ports, from, to }) => {
+          const peers = from ?? to;
+          const isPort = ports === undefined || ports.some((wanted) => [port.name, port.containerPort].includes(wanted.port));
+          return (
+            isPort &&
+            (peers === undefined || peers.some(({ podSelector: pods }) => pods !== undefined && fits(pods, other.labels)))
+          );
+        });
+    const pods = podsOf(objects);
+    const ways = pods.flatMap((from) =>
+      pods.flatMap((to) =>
+        to.containers
+          .flatMap(({ ports = [] }) => ports)
+          .filter((port) => isLet('egress', from, to, port) && isLet('ingress', to, from, port))
+          .map(({ containerPort }) => `${from.labels['jobmon/process']} > ${to.labels['jobmon/process']}:${containerPort}`),
+      ),
+    );
+    expect([...new Set(ways)].sort()).toEqual(
+      [
+        ...SERVICES.flatMap((service) => [`${service} > nats:4222`, `${service} > database:3306`]),
+        ...['admin', 'migrate', 'smoke-test'].map((process) => `${process} > database:3306`),
+        ...['agent', 'smoke-test'].map((process) => `${process} > api:8070`),
+      ].sort(),
+    );
+  });
+
   it('scales at 80 % of cores or memory, never beyond 25, and by hand where that is off', () => {
     onAll((objects) => {
       const deployments = podsOf(objects).filter(({ labels }) => SERVICES.includes(labels['jobmon/process']!));
