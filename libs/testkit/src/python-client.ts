@@ -10,9 +10,10 @@ import { ROOT, until, type UserFolder } from './house-process';
 /** Where the environment's programs are, or why there is none. */
 export type PythonPrograms = { readonly folder: string } | { readonly missing: string };
 
-/** Finds the environment of the published clients, making it when it is not there (half a minute, once). */
-export function pythonPrograms(): PythonPrograms {
-  const made = spawnSync(process.execPath, [path.join(ROOT, 'tools', 'python.mjs')], { encoding: 'utf8' });
+/** Finds the environment of the published clients, or of another lock file in `tools`, making it when it is not there (half a minute, once). */
+export function pythonPrograms(lock = 'python-clients.txt'): PythonPrograms {
+  const tools = path.join(ROOT, 'tools');
+  const made = spawnSync(process.execPath, [path.join(tools, 'python.mjs'), path.join(tools, lock)], { encoding: 'utf8' });
   if (made.status === 0) return { folder: made.stdout.trim().split('\n').at(-1)! };
   return { missing: made.stderr.trim().split('\n').at(-1) ?? 'tools/python.mjs failed' };
 }
