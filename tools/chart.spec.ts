@@ -650,6 +650,7 @@ describe('values that make no sense are refused, with a cure', () => {
       /settings\.http: Additional property port is not allowed/,
     ],
     ['a secret in the environment', { api: { env: { MY_PASSWORD: 'abc' } } }, /api\.env/],
+    ['a variable that another value makes', { api: { env: { JOBMON__HTTP__PORT: 9_000 } } }, /api\.env/],
     ['no login by accident', { login: { mode: 'off', existingSecret: 'token' } }, /set login\.mode=on, or login\.open=true/],
     ['no login and no token', { login: { mode: 'off', open: true } }, /create secret generic jobmon-token/],
     ['a route without a name', { route: { kind: 'ingress' } }, /route\.host is missing/],
