@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import path from 'node:path';
 import { adminProofs } from './proofs-admin.mjs';
 import { migrationProofs } from './proofs-migration.mjs';
+import { refusalProofs } from './proofs-refusals.mjs';
 import { System } from './system.mjs';
 
 const NAMESPACE = 'jobmon-proof';
@@ -183,6 +184,7 @@ export function proofsOf({ root, env }) {
     { name: 'uninstall', prove: uninstall },
     ...adminProofs({ root, env, done }),
     ...migrationProofs({ root, cluster, done }),
+    ...refusalProofs({ root, done }),
     ...system.proofs,
   ];
   return { proofs, close: () => system.close() };
