@@ -88,7 +88,10 @@ function asAdmin() {
 async function test(only) {
   const wasUp = /^kube-apiserver +up/m.test(controlPlane('status', 'pipe').stdout);
   const { proofs: all, close } = proofsOf({ root: ROOT, env: asAdmin() });
-  for (const [signal, number] of [['SIGINT', 2], ['SIGTERM', 15]]) {
+  for (const [signal, number] of [
+    ['SIGINT', 2],
+    ['SIGTERM', 15],
+  ]) {
     // A second signal ends it at once.
     process.once(signal, () => void close().finally(() => process.exit(128 + number)));
   }
