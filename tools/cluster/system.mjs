@@ -106,7 +106,7 @@ export class System {
   /** Killed, and started again at its address with an empty store. */
   async strikeNats() {
     const { pid, port } = this.nats;
-    kill9(pid);
+    await kill9(pid);
     rmSync(path.join(this.folder, 'nats', 'store'), { recursive: true, force: true });
     this.nats = await startNats(path.join(this.folder, 'nats'), { port, config: this.natsConfig });
   }
@@ -114,7 +114,7 @@ export class System {
   /** Killed, and started again at its address. */
   async strikeMariadb() {
     const { pid, port, password } = this.mariadb;
-    kill9(pid);
+    await kill9(pid);
     this.mariadb = await startMariadb(path.join(this.folder, 'mariadb'), { port, password });
   }
 

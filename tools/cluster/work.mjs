@@ -18,6 +18,7 @@ const WAIT_SECONDS_MAX = 5;
 const WORKING_MS_MAX = 300_000;
 /** Between two blows, so that work goes on after each. */
 const BREATH_MS = 8_000;
+const GONE_MS_MAX = 30_000;
 
 /**
  * Starts work on an installed `system` (system.mjs). Answers when its first commands run, with what tells whether it has ended and its last line when
@@ -130,8 +131,12 @@ export async function strikeUnderWork(system, name, blows) {
   return `kill -9 of ${Object.keys(blows).join(', ')}: ${told(came)}; the Python client was started again ${again} times`;
 }
 
-/** The process is gone at once, without a goodbye. */
-export function kill9(pid) {
+/** The process is gone at once, without a goodbye. A child of this process is gone when this process has taken note of it, so it is waited for. */
+export async function kill9(pid) {
   process.kill(pid, 'SIGKILL');
-  while (spawnSync('kill', ['-0', String(pid)]).status === 0) spawnSync('sleep', ['0.1']);
+  const until = Date.now() + GONE_MS_MAX;
+  while (spawnSync('kill', ['-0', String(pid)]).status === 0) {
+    if (Date.now() > until) throw new Error(`process ${pid} still stands ${GONE_MS_MAX / 1_000} s after kill -9`);
+    await pause(100);
+  }
 }
