@@ -54,6 +54,24 @@ test("Jenkins's pipeline only calls stages", () => {
   expect(calls.map((call) => /\.ci\/([a-z]+)/.exec(call)![1]!).filter((stage) => !stages.includes(stage))).toEqual([]);
 });
 
+describe('a deployment', () => {
+  const deploy = (...args: string[]) => {
+    const { status, stderr } = spawnSync(path.join(ROOT, '.ci/deploy'), args, { encoding: 'utf8' });
+    return { status, stderr };
+  };
+
+  // What it does on a cluster is shown there: the proof `deploy` of `npm run cluster`.
+  test.each([
+    [[], 'name the namespace'],
+    [['--namespace'], '--namespace needs a value'],
+    [['--namespace', 'research'], 'name the file of values'],
+    [['--namespace', 'research', '--values', 'nowhere.yaml'], "'nowhere.yaml' can't be read"],
+    [['--namespace', 'research', '--force'], "'--force' is no option"],
+  ])('is refused before anything is asked or built: %j', (args, why) => {
+    expect(deploy(...args)).toEqual({ status: 2, stderr: expect.stringContaining(why) });
+  });
+});
+
 describe('a release', () => {
   const folder = mkdtempSync(path.join(tmpdir(), 'jobmon-release-'));
   afterAll(() => rmSync(folder, { recursive: true }));

@@ -176,7 +176,7 @@ export function proofsOf({ root, env }) {
     return `${standing} objects made, none left`;
   }
 
-  const system = new System({ root, cluster, done });
+  const system = new System({ root, env, cluster, done });
   const proofs = [
     { name: 'node', prove: node },
     { name: 'refusals', prove: refusals },

@@ -2,8 +2,9 @@
  * The whole system on the cluster, from nothing: our images on the real node, the chart in a namespace under PodSecurity restricted, MariaDB and NATS with
  * the accounts of docker/accounts.sql and of the chart's nats.conf on this machine, where pods reach them. Each proof goes on where the one before ended.
  */
+import { spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -13,6 +14,7 @@ import { startMariadb } from '../mariadb.mjs';
 import { startNats } from '../nats.mjs';
 import { autoscalerProof } from './proofs-autoscaler.mjs';
 import { builtInProof } from './proofs-built-in.mjs';
+import { upgradeProofs } from './proofs-upgrade.mjs';
 import { kill9, WIRE_HOSTS, workProofs } from './work.mjs';
 
 const NAMESPACE = 'jobmon-system';
@@ -30,9 +32,9 @@ export class System {
   token = randomBytes(24).toString('hex');
   isReached = false;
 
-  /** `cluster` runs tools/cluster/control-plane, `done` a program with the cluster's environment, or throws what it said. */
-  constructor({ root, cluster, done }) {
-    Object.assign(this, { root, cluster, done });
+  /** `env` leads to the cluster, `cluster` runs tools/cluster/control-plane, `done` a program with the cluster's environment, or throws what it said. */
+  constructor({ root, env, cluster, done }) {
+    Object.assign(this, { root, env, cluster, done });
     this.proofs = [
       { name: 'images', prove: () => this.images() },
       { name: 'install', prove: () => this.install() },
@@ -42,8 +44,10 @@ export class System {
       { name: 'kill', prove: () => this.kill() },
       { name: 'restart', prove: () => this.restart() },
       ...workProofs(this),
+      { name: 'deploy', prove: () => this.deploy() },
       { name: 'rollback', prove: () => this.rollback() },
       { name: 'failing', prove: () => this.failing() },
+      ...upgradeProofs(this),
       { name: 'remove', prove: () => this.remove() },
       builtInProof(this),
     ];
@@ -98,9 +102,41 @@ export class System {
     };
   }
 
+  /** Arguments of `helm` for a command of the chart, whose values come by standard input. */
+  chartArgs(command, ...more) {
+    return ['-n', NAMESPACE, command, 'jobmon', path.join(this.root, 'helm', 'jobmon'), '--values', '-', ...more];
+  }
+
   helm(command, values, ...more) {
-    const chart = path.join(this.root, 'helm', 'jobmon');
-    return this.done('helm', ['-n', NAMESPACE, command, 'jobmon', chart, '--values', '-', ...more], JSON.stringify(values));
+    return this.done('helm', this.chartArgs(command, ...more), JSON.stringify(values));
+  }
+
+  /** A command of helm about the release. */
+  release(command, ...more) {
+    return this.done('helm', ['-n', NAMESPACE, command, 'jobmon', ...more]).stdout;
+  }
+
+  /** Arguments of `mariadb` and the environment for them; by the administrator. */
+  get #sqlCall() {
+    const { port, password } = this.mariadb;
+    const args = ['--no-defaults', '-N', '-B', '-h127.0.0.1', `-P${port}`, '-ujobmon', 'docker', '-e'];
+    return { args, env: { ...process.env, MYSQL_PWD: password } };
+  }
+
+  /** What a statement answers, as text. */
+  sql(statement) {
+    const { args, env } = this.#sqlCall;
+    const { status, stdout, stderr } = spawnSync('mariadb', [...args, statement], { env, encoding: 'utf8' });
+    if (status !== 0) throw new Error(`${statement}: ${stderr.trim()}`);
+    return stdout.trim();
+  }
+
+  /** Statements of a session that stays; `kill()` ends it. */
+  sqlSession(statements) {
+    const { args, env } = this.#sqlCall;
+    const child = spawn('mariadb', [...args, statements], { env, stdio: 'ignore' });
+    this.undo.push(() => child.kill());
+    return child;
   }
 
   /** Killed, and started again at its address with an empty store. */
@@ -164,8 +200,8 @@ export class System {
   /** Six tasks in four tiers, by the chart's own test. */
   helmTest() {
     const began = Date.now();
-    const { stdout } = this.done('helm', ['-n', NAMESPACE, 'test', 'jobmon', '--timeout', `${READY_SECONDS_MAX}s`]);
-    if (!/Phase: +Succeeded/.test(stdout)) throw new Error(stdout.slice(-2_000));
+    const said = this.release('test', '--timeout', `${READY_SECONDS_MAX}s`);
+    if (!/Phase: +Succeeded/.test(said)) throw new Error(said.slice(-2_000));
     return `six tasks done in ${seconds(began)} s, the pod's start included`;
   }
 
@@ -204,10 +240,25 @@ export class System {
     return `all replaced one after the other in ${all} s; ${this.helmTest()}`;
   }
 
+  /** The stage of a pipeline, as an upgrade: preflight, helm, `helm test`; and first without changing anything. */
+  deploy() {
+    const file = path.join(this.folder, 'values.yaml');
+    writeFileSync(file, JSON.stringify(this.values()));
+    const stage = path.join(this.root, '.ci', 'deploy');
+    const call = (...more) => this.done(stage, ['--namespace', NAMESPACE, '--values', file, '--skip-servers', ...more]).stdout;
+    const began = Date.now();
+    const revision = () => JSON.parse(this.release('status', '-o', 'json')).version;
+    const before = revision();
+    const dry = call('--dry-run').trim().split('\n').at(-1);
+    if (revision() !== before) throw new Error('a dry run made a revision');
+    const said = call().trim().split('\n').at(-1);
+    if (revision() !== before + 1) throw new Error(`revision ${before} became ${revision()}`);
+    return `"${dry}", then "${said}", ${seconds(began)} s for both`;
+  }
+
   /** Twelve revisions, ten of them kept, and back to the fifth last. */
   rollback() {
-    const history = () =>
-      JSON.parse(this.done('helm', ['-n', NAMESPACE, 'history', 'jobmon', '-o', 'json', '--max', '256']).stdout);
+    const history = () => JSON.parse(this.release('history', '-o', 'json', '--max', '256'));
     const keep = ['--history-max', String(HISTORY)];
     for (let at = 0; history().at(-1).revision < 12; at += 1) {
       const [replicas, level] = [1, at % 2 === 0 ? 'debug' : 'info'];
@@ -217,17 +268,7 @@ export class System {
     if (kept.length !== HISTORY) throw new Error(`helm keeps ${kept.length} revisions, not ${HISTORY}`);
     const target = kept.at(-5).revision;
     const began = Date.now();
-    this.done('helm', [
-      '-n',
-      NAMESPACE,
-      'rollback',
-      'jobmon',
-      String(target),
-      '--wait',
-      '--timeout',
-      `${READY_SECONDS_MAX}s`,
-      ...keep,
-    ]);
+    this.release('rollback', String(target), '--wait', '--timeout', `${READY_SECONDS_MAX}s`, ...keep);
     return `${kept.length} of 12 revisions kept, back to revision ${target} in ${seconds(began)} s; ${this.helmTest()}`;
   }
 
@@ -257,7 +298,7 @@ export class System {
 
   /** Uninstalled: nothing of the release is left. */
   async remove() {
-    this.done('helm', ['-n', NAMESPACE, 'uninstall', 'jobmon', '--wait', '--timeout', '180s']);
+    this.release('uninstall', '--wait', '--timeout', '180s');
     const kinds =
       'deployments,statefulsets,jobs,pods,services,configmaps,serviceaccounts,networkpolicies,poddisruptionbudgets,horizontalpodautoscalers';
     let left = '';
