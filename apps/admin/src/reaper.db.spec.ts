@@ -37,10 +37,22 @@ describeOnDatabases('jobmon-server reaper once', (database, kind) => {
     const told = JSON.parse((await once('-o', 'json')).out) as { dry_run: boolean; rules: { found: { id: number }[] }[] };
     expect([told.dry_run, told.rules.map(({ found }) => found.map(({ id }) => id))]).toEqual([
       true,
-      [[agent_id], [workflow_run_id], [], [], [], []],
+      [[agent_id], [workflow_run_id], [], [], [], [], []],
     ]);
     expect(await database().read('SELECT status FROM workflow_run')).toEqual([{ status: 'R' }]);
     expect(await database().read('SELECT ended_date FROM agent')).toEqual([{ ended_date: null }]);
+  });
+
+  it('names failed workflows whose tasks are all done', async () => {
+    const made = { tasks: 3, driver: 'client', run_status: 'E', workflow_status: 'F', instance_status: 'D' } as const;
+    const { workflow_id } = await insertWorkflow(database(), { ...made, task_status: () => 'D' });
+    await insertWorkflow(database(), { ...made, task_status: (at) => (at === 2 ? 'F' : 'D') });
+    const { rules } = JSON.parse((await once('-o', 'json')).out) as { rules: { rule: string; found: { id: number }[] }[] };
+    expect(rules.at(-1)).toEqual({
+      rule: 'failed workflows whose tasks are all done',
+      spared: null,
+      found: [{ id: workflow_id, of: 'workflow', why: 'it is FAILED although all its tasks are DONE: it becomes DONE' }],
+    });
   });
 
   if (kind.name === 'sqlite') {

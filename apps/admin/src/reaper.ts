@@ -39,9 +39,9 @@ async function once({ dryRun = false, db, output }: OnceFlags): Promise<void> {
   const database = await openDatabase({ url, log, migrates: false, connections_max: 2 });
   try {
     // Loaded when it is wanted: it brings Nest with it.
-    const { look, readServed, reap } = await import('@jobmon/reaper');
-    const looks = await look({ database, config });
-    const done = dryRun ? null : await carryOut(database, config, { look, readServed, reap });
+    const reaper = await import('@jobmon/reaper');
+    const looks = await reaper.look({ database, config });
+    const done = dryRun ? null : await carryOut(database, config, reaper);
     if (output === 'json') process.stdout.write(`${JSON.stringify({ dry_run: dryRun, ...done, rules: looks })}\n`);
     else process.stdout.write(textOf(looks, done));
     if (done !== null && done.failed.length > 0) throw explained(done.failed);
@@ -64,7 +64,7 @@ interface Done {
 async function carryOut(
   database: Database,
   config: Config,
-  { look, readServed, reap }: Pick<typeof import('@jobmon/reaper'), 'look' | 'readServed' | 'reap'>,
+  { ALL, look, readServed, reap }: typeof import('@jobmon/reaper'),
 ): Promise<Done> {
   const log = createLogger({ service: 'jobmon-server', level: 'silent' });
   const messenger = await openNatsMessenger({ log, name: 'jobmon-server', ...config.nats });
@@ -74,7 +74,7 @@ async function carryOut(
     const failures: Failure[] = [];
     const onFailure = (failure: Failure): void => void failures.push(failure);
     const context = { config, log, messenger, database, onFailure };
-    const attempts_ended = await reap(context, { ...served, lease_seconds, withRare: true }).catch((error: unknown) => {
+    const attempts_ended = await reap(context, { ...served, lease_seconds, of: ALL }).catch((error: unknown) => {
       // A pass that stops at one of them has told of it.
       if (failures.length === 0) throw error;
       return 0;

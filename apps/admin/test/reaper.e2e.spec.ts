@@ -163,6 +163,15 @@ describeApart('reapers apart', (mariadb) => {
       `Error: agent ${agent} could not be ended: nobody answers agent.expire; start a state machine, or wait until one is ready, and try again\n`,
     ]);
     await services.start({ 'state-machine': 1 });
+    const done = await insertWorkflow(database, {
+      driver: 'client',
+      run_status: 'E',
+      workflow_status: 'F',
+      task_status: 'D',
+      instance_status: 'D',
+    });
     expect(await once()).toMatchObject({ code: 0, err: '', out: expect.stringMatching(/still 0\.\n$/) });
+    const sql = 'SELECT status FROM workflow WHERE id = ?';
+    expect(await database.read(sql, [done.workflow_id])).toEqual([{ status: 'D' }]);
   }, 120_000);
 });

@@ -18,7 +18,12 @@ describeOnDatabases('a pass of the reaper over client runs', (database) => {
     const messenger = inProcessMessenger({ log });
     context = { config: { agent: { lease_seconds: 15 } }, log, messenger, database: database() };
     pass = (served_seconds = 100_000, withRare = false) =>
-      reap(context, { served_seconds, clients_served_seconds: served_seconds, lease_seconds: 15, withRare });
+      reap(context, {
+        served_seconds,
+        clients_served_seconds: served_seconds,
+        lease_seconds: 15,
+        of: withRare ? ['pass', 'hour'] : ['pass'],
+      });
     app = await NestFactory.createApplicationContext(stateMachineModule({ log, messenger, database: database() }), {
       logger: false,
     });

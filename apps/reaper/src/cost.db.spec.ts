@@ -66,7 +66,7 @@ describeOnDatabases('a pass over many stored rows', (database) => {
       },
     };
     const readBefore = await rowsRead(one);
-    const found = await look({ database: watched as Database, config });
+    const found = await look({ database: watched as Database, config }, ['pass', 'hour']);
     const readAfter = await rowsRead(one);
     expect(found.flatMap((each) => each.found.map(({ of, id }) => [of, id]))).toEqual([['workflow_run', lost.workflow_run_id]]);
     // One statement a rule, and two that ask since when the api has been there, and since when it could hand on what clients say.

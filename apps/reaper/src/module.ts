@@ -14,7 +14,7 @@ import { Module, type BeforeApplicationShutdown, type DynamicModule, type OnAppl
 import { mendInconsistent, readServed, reap, type ReaperContext } from './reap';
 import type { Heard } from './rules';
 
-export { look, readServed, reap, type Failure, type Look, type Pass, type ReaperContext } from './reap';
+export { ALL, look, readServed, reap, type Failure, type Look, type Pass, type ReaperContext } from './reap';
 export type { Finding } from './rules';
 
 /** Between two passes: a deadline is seen so soon after it has passed. */
@@ -112,7 +112,7 @@ export class Reaper implements OnApplicationBootstrap, BeforeApplicationShutdown
     if (!(await this.isMine())) return;
     const withRare = now_ms - this.rare_ms >= RARE_INTERVAL_MS;
     const { lease_seconds } = this.context.config.agent;
-    await reap(this.context, { ...(await this.served(now_ms)), lease_seconds, withRare });
+    await reap(this.context, { ...(await this.served(now_ms)), lease_seconds, of: withRare ? ['pass', 'hour'] : ['pass'] });
     if (withRare) this.rare_ms = now_ms;
     if (now_ms - this.mended_ms < MEND_INTERVAL_MS) return;
     this.mended_ms = now_ms;

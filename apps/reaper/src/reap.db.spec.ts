@@ -31,7 +31,7 @@ describeOnDatabases('a pass of the reaper', (database) => {
   const pass = (): Promise<number> =>
     reap(
       { config: { agent: { lease_seconds: 15 } }, log, messenger, database: database() },
-      { served_seconds: 15, clients_served_seconds: 15, lease_seconds: 15, withRare: false },
+      { served_seconds: 15, clients_served_seconds: 15, lease_seconds: 15, of: ['pass'] },
     );
   const isEnded = async (agentId: number): Promise<boolean> => {
     const rows = await database().read<{ ended_date: string | null }>('SELECT ended_date FROM agent WHERE id = ?', [agentId]);

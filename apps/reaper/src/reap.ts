@@ -28,8 +28,8 @@ export interface Failure extends Pick<Finding, 'id'> {
 }
 
 export interface Pass extends Heard {
-  /** Also what hurts nobody and is looked for now and then. */
-  readonly withRare: boolean;
+  /** The rules that are carried out, by how often they are. */
+  readonly of: readonly Rule['each'][];
 }
 
 /**
@@ -40,8 +40,7 @@ export interface Pass extends Heard {
 export async function reap(context: ReaperContext, pass: Pass): Promise<number> {
   let ended = 0;
   for (const rule of RULES) {
-    if (rule.isRare && !pass.withRare) continue;
-    if (rule.spares(pass) !== null) continue;
+    if (!pass.of.includes(rule.each) || rule.spares(pass) !== null) continue;
     for (const finding of await rule.find(context.database, pass)) ended += await carryOut(context, rule, finding);
   }
   return ended;
@@ -96,11 +95,14 @@ export async function readServed(database: Database): Promise<Pick<Heard, 'serve
   return { served_seconds, clients_served_seconds: Math.min(served_seconds, await servedSeconds(database, CLIENTS_HEARD)) };
 }
 
+/** All rules, for a pass by hand. */
+export const ALL: Pass['of'] = ['pass', 'hour', 'call'];
+
 /** What a pass would do and why. Reads only. Of each rule at most 100; a pass that was done finds what is left. */
-export async function look({ database, config }: Pick<ReaperContext, 'database' | 'config'>): Promise<Look[]> {
+export async function look({ database, config }: Pick<ReaperContext, 'database' | 'config'>, of = ALL): Promise<Look[]> {
   const heard = { ...(await readServed(database)), lease_seconds: config.agent.lease_seconds };
   const looks: Look[] = [];
-  for (const rule of RULES) {
+  for (const rule of RULES.filter(({ each }) => of.includes(each))) {
     const found = await rule.find(database, heard);
     looks.push({ rule: rule.name, spared: rule.spares(heard), found: found.map((finding) => ({ ...finding, of: rule.of })) });
   }

@@ -10,6 +10,7 @@ import {
   endLeftAttempts,
   endLeftWorkflow,
   expireAgent,
+  fixStatusInconsistency,
   LEFT_WORKFLOW_SECONDS,
   LIVE_TASK_INSTANCE_STATUSES,
   LIVE_WORKFLOW_RUN_STATUSES,
@@ -18,7 +19,7 @@ import {
   workflowRunMachine,
   type WorkflowRunStatus,
 } from '@jobmon/contracts';
-import type { Database } from '@jobmon/entities';
+import { IS_INCONSISTENT_WORKFLOW, type Database } from '@jobmon/entities';
 import { send, type Messenger } from '@jobmon/messaging';
 
 /** Agents, runs, commands or workflows of one look; the next look finds the rest. */
@@ -58,8 +59,8 @@ export interface Rule {
   /** Of what the ids are: a table of the ERD. */
   readonly of: 'agent' | 'workflow_run' | 'workflow_command' | 'workflow';
   readonly name: string;
-  /** What is looked for only now and then. */
-  readonly isRare: boolean;
+  /** How often it is looked for: at each pass, once an hour, or in a pass by hand, since the others have a cursor for it. */
+  readonly each: 'pass' | 'hour' | 'call';
   /** Why nobody's silence counts at the moment, or null. */
   spares(heard: Heard): string | null;
   find(database: Database, heard: Heard): Promise<Finding[]>;
@@ -76,7 +77,7 @@ const IS_CLIENT_RUN = `COALESCE(wr.driver, '${Driver.CLIENT}') = '${Driver.CLIEN
 const silentAgents: Rule = {
   of: 'agent',
   name: 'silent agents',
-  isRare: false,
+  each: 'pass',
   spares: ({ served_seconds, lease_seconds }) =>
     served_seconds >= lease_seconds
       ? null
@@ -108,7 +109,7 @@ const REAPED: Readonly<Partial<Record<WorkflowRunStatus, string>>> = {
 const lostRuns: Rule = {
   of: 'workflow_run',
   name: 'lost client runs',
-  isRare: false,
+  each: 'pass',
   spares: nobody,
   find: async (database, { clients_served_seconds: served_seconds }) => {
     const { now, nowPlusSeconds } = database.dialect;
@@ -140,7 +141,7 @@ const lostRuns: Rule = {
 const silentWorkers: Rule = {
   of: 'workflow_run',
   name: 'silent workers of an earlier client',
-  isRare: false,
+  each: 'pass',
   spares: nobody,
   find: async (database) => {
     const rows = await database.read<{ id: number }>(
@@ -161,7 +162,7 @@ const silentWorkers: Rule = {
 const cutCommands: Rule = {
   of: 'workflow_command',
   name: 'commands that were cut off',
-  isRare: false,
+  each: 'pass',
   spares: nobody,
   find: async (database) => {
     const rows = await database.read<{ workflow_id: number; operation: string; moved_date: string }>(
@@ -185,7 +186,7 @@ const cutCommands: Rule = {
 const leftAttempts: Rule = {
   of: 'workflow_run',
   name: 'attempts that ended client runs left behind',
-  isRare: true,
+  each: 'hour',
   spares: nobody,
   find: async (database) => {
     const { now, nowPlusSeconds } = database.dialect;
@@ -213,7 +214,7 @@ const leftAttempts: Rule = {
 const leftWorkflows: Rule = {
   of: 'workflow',
   name: 'workflows that nobody holds',
-  isRare: true,
+  each: 'hour',
   spares: nobody,
   find: async (database) => {
     const { nowPlusSeconds } = database.dialect;
@@ -241,5 +242,31 @@ const leftWorkflows: Rule = {
   },
 };
 
+/** The fourth pass. By the index on the status, and the counts of each. */
+const inconsistentWorkflows: Rule = {
+  of: 'workflow',
+  name: 'failed workflows whose tasks are all done',
+  each: 'call',
+  spares: nobody,
+  find: async (database) => {
+    const rows = await database.read<{ id: number }>(
+      `SELECT w.id FROM workflow AS w WHERE ${IS_INCONSISTENT_WORKFLOW} ORDER BY w.id LIMIT ${FOUND_MAX}`,
+    );
+    return rows.map(({ id }) => ({ id, why: 'it is FAILED although all its tasks are DONE: it becomes DONE' }));
+  },
+  end: async (messenger, id) => {
+    const { fixed } = await send(messenger, fixStatusInconsistency, { workflow_id: id - 1, increase_step: 1 });
+    return fixed === 0 ? null : { said: 'a failed workflow whose tasks are all done was mended' };
+  },
+};
+
 /** In this order: what somebody waits for first. */
-export const RULES: readonly Rule[] = [silentAgents, lostRuns, silentWorkers, cutCommands, leftAttempts, leftWorkflows];
+export const RULES: readonly Rule[] = [
+  silentAgents,
+  lostRuns,
+  silentWorkers,
+  cutCommands,
+  leftAttempts,
+  leftWorkflows,
+  inconsistentWorkflows,
+];

@@ -5,31 +5,18 @@
 import {
   JobmonError,
   LEFT_WORKFLOW_SECONDS,
-  LIVE_WORKFLOW_RUN_STATUSES,
   type endLeftWorkflow,
   type fixStatusInconsistency,
   type ReplyOf,
   type RequestOf,
   type WorkflowStatus,
 } from '@jobmon/contracts';
-import { idList, lockRows, type Database, type Procedure } from '@jobmon/entities';
+import { idList, IS_INCONSISTENT_WORKFLOW, lockRows, type Database, type Procedure } from '@jobmon/entities';
 import { liveRunOf } from './reset';
 import { guarded } from './guard';
 
 /** Workflows mended in one transaction, and by one request: the cursor stops behind the last one. */
 const FIXED_MAX = 1_000;
-
-/**
- * An F workflow `w` with tasks, all of them D, and no live run. Where the counts say that something is left no task is looked at: the first that is
- * not D may be the last of ten thousand. Scalar subqueries, not EXISTS: that one is made a join by the optimizer and reads all tasks of all of
- * these workflows; and CASE, since the order of what AND joins is the optimizer's.
- */
-const IS_DONE =
-  "w.status = 'F' AND (SELECT t.id FROM task AS t WHERE t.workflow_id = w.id LIMIT 1) IS NOT NULL " +
-  "AND CASE WHEN (SELECT SUM(c.n) FROM task_status_count AS c WHERE c.workflow_id = w.id AND c.status <> 'D') > 0 THEN 0 " +
-  "ELSE (SELECT t.id FROM task AS t WHERE t.workflow_id = w.id AND t.status <> 'D' LIMIT 1) IS NULL END = 1 " +
-  'AND NOT EXISTS (SELECT 1 FROM workflow_run AS r WHERE r.workflow_id = w.id ' +
-  `AND r.status IN (${LIVE_WORKFLOW_RUN_STATUSES.map((letter) => `'${letter}'`).join(',')}))`;
 
 /** Looks without locks, and once more under them. The end of the cursor is the highest id, not the number of rows (race 50). */
 export async function fixInconsistent(
@@ -39,7 +26,7 @@ export async function fixInconsistent(
   const { dialect } = database;
   const [highest] = await database.read<{ id: number | null }>('SELECT MAX(id) AS id FROM workflow');
   const found = await database.read<{ id: number }>(
-    `SELECT w.id AS id FROM workflow AS w WHERE w.id > ? AND w.id <= ? AND ${IS_DONE} ORDER BY w.id LIMIT ${FIXED_MAX}`,
+    `SELECT w.id AS id FROM workflow AS w WHERE w.id > ? AND w.id <= ? AND ${IS_INCONSISTENT_WORKFLOW} ORDER BY w.id LIMIT ${FIXED_MAX}`,
     [cursor, cursor + increase_step],
   );
   const ids = found.map(({ id }) => id);
@@ -50,7 +37,7 @@ export async function fixInconsistent(
     yield lockRows(dialect, 'workflow', 'id', ids);
     const list = idList(ids);
     const done = yield {
-      sql: `SELECT w.id AS id FROM workflow AS w WHERE w.id IN ${list.sql} AND ${IS_DONE}`,
+      sql: `SELECT w.id AS id FROM workflow AS w WHERE w.id IN ${list.sql} AND ${IS_INCONSISTENT_WORKFLOW}`,
       params: list.params,
     };
     if (done.rows.length === 0) return 0;

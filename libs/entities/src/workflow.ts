@@ -1,5 +1,5 @@
 /** Workflows, their attributes, the commands that are being done on whole workflows, and the record of what people did to them. */
-import type { WorkflowStatus } from '@jobmon/contracts';
+import { LIVE_WORKFLOW_RUN_STATUSES, type WorkflowStatus } from '@jobmon/contracts';
 import { Entity, Index } from 'typeorm';
 import { BigId, DateTime, Id, Int, IntKey, Json, Text, Varchar } from './columns';
 
@@ -31,6 +31,18 @@ export class Workflow {
   /** Ours. Who bound it with login on: it is his. NULL: it is the user's of its first run. */
   @Varchar(150, { nullable: true }) user: string | null;
 }
+
+/**
+ * An F workflow `w` with tasks, all of them D, and no live run. Where the counts say that something is left no task is looked at: the first that is
+ * not D may be the last of ten thousand. Scalar subqueries, not EXISTS: that one is made a join by the optimizer and reads all tasks of all of
+ * these workflows; and CASE, since the order of what AND joins is the optimizer's.
+ */
+export const IS_INCONSISTENT_WORKFLOW =
+  "w.status = 'F' AND (SELECT t.id FROM task AS t WHERE t.workflow_id = w.id LIMIT 1) IS NOT NULL " +
+  "AND CASE WHEN (SELECT SUM(c.n) FROM task_status_count AS c WHERE c.workflow_id = w.id AND c.status <> 'D') > 0 THEN 0 " +
+  "ELSE (SELECT t.id FROM task AS t WHERE t.workflow_id = w.id AND t.status <> 'D' LIMIT 1) IS NULL END = 1 " +
+  'AND NOT EXISTS (SELECT 1 FROM workflow_run AS r WHERE r.workflow_id = w.id ' +
+  `AND r.status IN (${LIVE_WORKFLOW_RUN_STATUSES.map((letter) => `'${letter}'`).join(',')}))`;
 
 @Entity('workflow_attribute')
 @Index('fkidx_workflow_attribute_workflow_attribute_type_id', ['workflow_attribute_type_id'])
