@@ -4,6 +4,7 @@ import { hidePasswords } from '@jobmon/runtime';
 import { Command, CommanderError } from 'commander';
 import { addDatabaseCommands } from './database';
 import { addOrphansCommand } from './orphans';
+import { addPersonEventCommand } from './person-event';
 import { addPreflightCommand } from './preflight';
 import { addReaperCommands } from './reaper';
 import { addTokenCommands } from './token';
@@ -27,6 +28,7 @@ Examples:
   );
   addDatabaseCommands(server);
   addTokenCommands(server);
+  addPersonEventCommand(server);
   addReaperCommands(server);
   addPreflightCommand(server);
   addOrphansCommand(server);

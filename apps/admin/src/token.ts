@@ -7,18 +7,12 @@ import {
   API_TOKEN_SECONDS_MAX,
   JobmonError,
   ROLES,
-  UserName,
   type ApiTokenView,
   type Role,
 } from '@jobmon/contracts';
-import { apiTokenColumns, insertApiToken, newTokenText, openDatabase, revokeToken, type Database } from '@jobmon/entities';
-import { createLogger, loadConfig } from '@jobmon/runtime';
+import { apiTokenColumns, insertApiToken, newTokenText, revokeToken, type Database } from '@jobmon/entities';
 import { InvalidArgumentError, Option, type Command } from 'commander';
-
-interface Flags {
-  readonly db?: string;
-  readonly output: 'text' | 'json';
-}
+import { columnsOf, onDatabase, parseId, parseUser, withOutput, type Flags } from './listing';
 
 interface CreateFlags extends Flags {
   readonly user: string;
@@ -28,8 +22,6 @@ interface CreateFlags extends Flags {
 
 /** Rows of one list. */
 const LISTED_MAX = 1_000;
-/** Between two columns. */
-const GAP = '  ';
 
 /** Stands in `created_by` and `revoked_by`. */
 const BY = 'jobmon-server';
@@ -62,12 +54,6 @@ Examples:
     .argument('<token id>', 'the number that `jobmon-server token list` shows', parseId)
     .addHelpText('after', '\nExample:\n  jobmon-server token revoke 3')
     .action(revoke);
-}
-
-function withOutput(command: Command): Command {
-  return command
-    .option('--db <url>', 'instead of the setting db.url')
-    .addOption(new Option('-o, --output <format>', 'how it is printed').choices(['text', 'json']).default('text'));
 }
 
 async function create(name: string, { user, role, expires = API_TOKEN_SECONDS_DEFAULT, db, output }: CreateFlags): Promise<void> {
@@ -104,12 +90,12 @@ async function revoke(id: number, { db, output }: Flags): Promise<void> {
   });
 }
 
-/** Empty for no rows. What people wrote comes last, and can't move the cursor. */
+/** What people wrote comes last, and can't move the cursor. */
 function tableOf(rows: readonly ApiTokenView[]): string {
-  if (rows.length === 0) return '';
-  const lines = [
-    ['ID', 'STATE', 'USER', 'ROLE', 'EXPIRES', 'LAST USED', 'MADE BY', 'NAME'],
-    ...rows.map((row) => [
+  const head = ['ID', 'STATE', 'USER', 'ROLE', 'EXPIRES', 'LAST USED', 'MADE BY', 'NAME'];
+  return columnsOf(
+    head,
+    rows.map((row) => [
       String(row.api_token_id),
       row.state.toUpperCase(),
       row.user,
@@ -119,17 +105,7 @@ function tableOf(rows: readonly ApiTokenView[]): string {
       row.created_by,
       row.name.replace(/\p{C}/gu, '?'),
     ]),
-  ];
-  const widths = lines[0]!.map((_, at) => Math.max(...lines.map((line) => line[at]!.length)));
-  return lines
-    .map(
-      (line) =>
-        `${line
-          .map((cell, at) => cell.padEnd(widths[at]!))
-          .join(GAP)
-          .trimEnd()}\n`,
-    )
-    .join('');
+  );
 }
 
 async function read(database: Database, where: string, params: readonly (string | number)[]): Promise<ApiTokenView[]> {
@@ -140,33 +116,9 @@ async function read(database: Database, where: string, params: readonly (string 
   );
 }
 
-async function onDatabase(db: string | undefined, work: (database: Database) => Promise<void>): Promise<void> {
-  const { config } = loadConfig({ env: process.env, overrides: { db: { url: db } }, flags: { 'db.url': '--db' } });
-  const database = await openDatabase({
-    url: config.db.url,
-    log: createLogger({ service: 'jobmon-server', level: 'silent' }),
-    migrates: false,
-  });
-  try {
-    await work(database);
-  } finally {
-    await database.close();
-  }
-}
-
-function parseUser(text: string): string {
-  if (!UserName.safeParse(text).success) throw new InvalidArgumentError('It must be 1 to 150 printable characters.');
-  return text;
-}
-
 function parseName(text: string): string {
   if (text === '' || text.length > 150) throw new InvalidArgumentError('It must be 1 to 150 characters.');
   return text;
-}
-
-function parseId(text: string): number {
-  if (!/^[1-9]\d{0,9}$/.test(text)) throw new InvalidArgumentError('It must be a whole number above 0.');
-  return Number(text);
 }
 
 function parseValidity(text: string): number {
