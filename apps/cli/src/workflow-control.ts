@@ -204,6 +204,8 @@ async function resume(workflow_id: number, flags: ResumeFlags): Promise<void> {
   const mode: ResumeMode = flags.hot ? 'hot' : 'cold';
   if (flags.dryRun) {
     const details = await ask(getWorkflow, { workflow_id });
+    // As the command itself would be refused.
+    if (details.status === 'D') throw new JobmonError('CONFLICT', `workflow ${workflow_id} is DONE: nothing is left to run`);
     const counts = taskCounts(details.tasks);
     if (details.is_paused && details.status === 'R') return printPlan(details, 'resume', 0, 'its pause would be lifted');
     const tasks = counts.total - counts.done;

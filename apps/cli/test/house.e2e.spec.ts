@@ -438,7 +438,11 @@ describe('every command of the command line', () => {
 
   test('folders that go away are told: that of the output, and the one that the command is typed in', async () => {
     const { workflow, tasks } = chain('gone', ['echo lost; rm -r jobmon-logs/$JOBMON_WORKFLOW_ID']);
-    expect((await workflow.run({ workingDirectory })).isDone).toBe(true);
+    const done = await workflow.run({ workingDirectory });
+    expect(done.isDone).toBe(true);
+    const refused = { code: 1, stderr: `Error: workflow ${done.workflowId} is DONE: nothing is left to run\n` };
+    expect(await typed('workflow', 'resume', String(done.workflowId))).toMatchObject(refused);
+    expect(await typed('workflow', 'resume', String(done.workflowId), '--dry-run')).toMatchObject(refused);
     const log = await typed('task', 'log', String(tasks[0]!.taskId));
     expect(log).toMatchObject({
       code: 0,
