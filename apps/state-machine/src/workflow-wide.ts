@@ -3,7 +3,7 @@
  *
  * - **run reports**: heartbeats and new statuses of runs, many in one transaction;
  * - **pieces**: everything else, each a transaction in its turn. A request of many tasks is many pieces, so that a reset of a million
- *   tasks holds up nobody's link; when its caller has waited 15 s the bus answers for it, and the pieces go on.
+ *   tasks holds up nobody's link; when its caller has waited 14 s the bus answers for it, and the pieces go on.
  */
 import {
   abortWorkflowRun,

@@ -23,8 +23,11 @@ import { encode } from './encode';
 import { answerMessage, failure, joinOutcomes, readOutcomes, writeCalls } from './envelope';
 import type { Handler, MessageCounts, Messenger, Outcome, RequestOptions } from './messenger';
 
-/** Python clients cut a request after 20 s; the news that it timed out must reach them before. */
-export const TIMEOUT_MS_DEFAULT = 15_000;
+/**
+ * Python clients cut a request after 20 s; the news that it timed out must reach them before, and reaches them within 15 s, with a second for
+ * the api itself.
+ */
+export const TIMEOUT_MS_DEFAULT = 14_000;
 /** Longest wait of `drain` for handlers to finish. */
 export const DRAIN_MS_MAX = 20_000;
 

@@ -31,7 +31,7 @@ export interface MessageContext {
 export type Handler<O extends Operation> = (requests: RequestOf<O>[], context: MessageContext) => Promise<Outcome<ReplyOf<O>>[]>;
 
 export interface RequestOptions extends MessageContext {
-  /** After this the calls are answered with UNAVAILABLE; the handler may still finish. 15 s when absent (clients cut at 20 s). */
+  /** After this the calls are answered with UNAVAILABLE; the handler may still finish. 14 s when absent (clients cut at 20 s). */
   readonly timeout_ms?: number;
 }
 
