@@ -73,6 +73,8 @@ describeOnDatabaseKinds('the accounts of docker/accounts.sql', (kind) => {
     }
     for (const reader of ['read_only', 'read-only']) {
       expect(await as(reader, 'SELECT name FROM tool')).toEqual(expect.arrayContaining([{ name: 'another' }]));
+      for (const view of ['v_workflow', 'v_workflow_run', 'v_task', 'v_task_instance', 'v_task_error'])
+        expect([view, await as(reader, `SELECT * FROM ${view}`)]).toEqual([view, []]);
       for (const statement of [
         "INSERT INTO tool (name) VALUES ('x')",
         'UPDATE tool SET name = 1',

@@ -15,6 +15,7 @@ import { LogArrival1763900000011 } from './migrations/0011-log-arrival';
 import { PersonEvent1763900000012 } from './migrations/0012-person-event';
 import { TaskInstanceKind1763900000013 } from './migrations/0013-task-instance-kind';
 import { LogLevel1763900000014 } from './migrations/0014-log-level';
+import { Views1763900000015 } from './migrations/0015-views';
 
 /** The migration chain, oldest first. The schema's version is the number of its entries that have run. */
 export const MIGRATIONS = [
@@ -32,6 +33,7 @@ export const MIGRATIONS = [
   PersonEvent1763900000012,
   TaskInstanceKind1763900000013,
   LogLevel1763900000014,
+  Views1763900000015,
 ] as const;
 
 const MIGRATION_NAMES: readonly string[] = MIGRATIONS.map((migration) => new migration().name);

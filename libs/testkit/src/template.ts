@@ -56,15 +56,30 @@ export async function onServer<T>(url: string, work: (connection: mysql.Connecti
   }
 }
 
-/** Tables and rows as statements. */
+/** Tables, rows and views as statements. */
 async function dump(connection: mysql.Connection): Promise<string> {
-  const [tables] = await connection.query<mysql.RowDataPacket[]>('SHOW TABLES');
+  const [found] = await connection.query<mysql.RowDataPacket[]>('SHOW FULL TABLES');
+  const namesOf = (kind: string): string[] =>
+    found.filter((row) => row.Table_type === kind).map((row) => String(Object.values(row)[0]));
   const statements: string[] = [];
-  for (const name of tables.map((row) => String(Object.values(row)[0]))) {
+  for (const name of namesOf('BASE TABLE')) {
     const [[made]] = await connection.query<mysql.RowDataPacket[]>(`SHOW CREATE TABLE \`${name}\``);
     statements.push(String(made!['Create Table']));
     const [rows] = await connection.query<mysql.RowDataPacket[]>({ sql: `SELECT * FROM \`${name}\``, rowsAsArray: true });
     if (rows.length > 0) statements.push(connection.format(`INSERT INTO \`${name}\` VALUES ?`, [rows]));
+  }
+  for (const name of namesOf('VIEW')) {
+    const [[made]] = await connection.query<mysql.RowDataPacket[]>(`SHOW CREATE VIEW \`${name}\``);
+    // As whoever restores it, in whatever database.
+    const [[{ here }]] = (await connection.query<mysql.RowDataPacket[]>('SELECT DATABASE() AS here')) as [
+      [{ here: string }],
+      unknown,
+    ];
+    statements.push(
+      String(made!['Create View'])
+        .replace(/ DEFINER=\S+/, '')
+        .replaceAll(`\`${here}\`.`, ''),
+    );
   }
   return statements.join(';\n');
 }
