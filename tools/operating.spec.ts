@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import { program as adminProgram } from '../apps/admin/src/program';
 import { program as cliProgram } from '../apps/cli/src/program';
-import { kubernetesProgram } from './chart';
+import { EXTERNAL, kubernetesProgram, objectsOf, renderText } from './chart';
 
 const ROOT = join(__dirname, '..');
 const PAGES = join(ROOT, 'docs', 'operating');
@@ -172,4 +172,16 @@ describe('the commands of docs/operating', () => {
 it('docs/operating/README.md names every page', () => {
   const index = readFileSync(join(PAGES, 'README.md'), 'utf8');
   expect(pages.filter((page) => page !== 'README.md' && !index.includes(`](${page})`))).toEqual([]);
+});
+
+it('the secrets that external-secrets.yaml brings are those that the chart reads, with their keys', () => {
+  const agents = { enabled: true, existingSecret: 'jobmon-agents' };
+  const objects = objectsOf(renderText(ROOT, { ...EXTERNAL, login: { issuer: 'https://login.example.org' }, agents }));
+  const read = [...JSON.stringify(objects).matchAll(/"secretKeyRef":\{"name":"([^"]+)","key":"([^"]+)"\}/g)];
+  expect(read.length).toBeGreaterThan(5);
+  const brought = objectsOf(readFileSync(join(PAGES, 'external-secrets.yaml'), 'utf8')).flatMap(({ spec }) => {
+    const { target, data } = spec as { target: { name: string }; data: { secretKey: string }[] };
+    return data.map(({ secretKey }) => `${target.name} ${secretKey}`);
+  });
+  expect([...new Set(brought)].sort()).toEqual([...new Set(read.map(([, name, key]) => `${name} ${key}`))].sort());
 });

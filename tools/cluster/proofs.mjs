@@ -1,5 +1,6 @@
 /** What is proven on the real cluster, each by name. A proof answers its figure, or throws what it saw instead. */
 import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { adminProofs } from './proofs-admin.mjs';
 import { migrationProofs } from './proofs-migration.mjs';
@@ -143,8 +144,10 @@ export function proofsOf({ root, env }) {
             if (!answer.isWell || answer.stderr !== '')
               bad.push(`${[route, login, scaling, servers].join(', ')}: ${answer.stderr.trim()}`);
           }
+    const secrets = strictly(readFileSync(path.join(root, 'docs', 'operating', 'external-secrets.yaml'), 'utf8'));
+    if (!secrets.isWell || secrets.stderr !== '') bad.push(`external-secrets.yaml: ${secrets.stderr.trim()}`);
     if (bad.length > 0) throw new Error(`${bad.length} of ${variants} variants: ${bad[0]}`);
-    return `${variants} variants, ${objects} objects, strictly and under PodSecurity restricted`;
+    return `${variants} variants, ${objects} objects, strictly and under PodSecurity restricted; external-secrets.yaml`;
   }
 
   const helm = (...args) => done('helm', ['-n', NAMESPACE, ...args]);
