@@ -2,6 +2,7 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import {
   accessSync,
+  appendFileSync,
   constants,
   chmodSync,
   copyFileSync,
@@ -135,8 +136,27 @@ describe('a release', () => {
       './jobmon-cli-1.2.3.tgz: OK\n./jobmon-server-1.2.3.tgz: OK\n',
     );
 
+    // With a key the checksums are signed, and a changed list is seen.
+    const openssl = (...args: string[]) => spawnSync('openssl', args, { cwd: made, encoding: 'utf8' });
+    const key = path.join(folder, 'bin/release.pem');
+    mkdirSync(path.dirname(key));
+    openssl('genpkey', '-algorithm', 'ed25519', '-out', key);
+    openssl('pkey', '-in', key, '-pubout', '-out', `${key}.pub`);
+    expect(run(['v1.2.3'], { JOBMON_RELEASE_KEY: key }).stdout).toContain(' dist/release/checksums.txt.sig');
+    const verify = () =>
+      openssl(
+        ...['pkeyutl', '-verify', '-pubin', '-inkey', `${key}.pub`, '-rawin'],
+        ...['-in', 'checksums.txt', '-sigfile', 'checksums.txt.sig'],
+      );
+    expect(verify().status).toBe(0);
+    appendFileSync(path.join(made, 'checksums.txt'), 'x');
+    expect(verify().status).toBe(1);
+    expect(run(['v1.2.3'], { JOBMON_RELEASE_KEY: '/nowhere' })).toMatchObject({
+      status: 1,
+      stderr: expect.stringContaining('is no file with a private key: openssl genpkey'),
+    });
+
     // Where GitHub's program is signed in it is called, once, with all of that.
-    mkdirSync(path.join(folder, 'bin'));
     writeFileSync(path.join(folder, 'bin/gh'), '#!/bin/sh\necho "$*"\n');
     chmodSync(path.join(folder, 'bin/gh'), 0o755);
     const signedIn = run(['v1.2.3'], { GH_TOKEN: 'x', PATH: `${path.join(folder, 'bin')}:${process.env.PATH}` });

@@ -2,7 +2,7 @@
  * `npm run conformance -- [--kinds sqlite,mariadb] [--apart] [--only TEXT] [--tasks 1001]`: what the published Python clients do against a house, longer than a run of
  * the tests has time for: every story, 1,000 tasks on multiprocess, and every sub-command of the old command line. Without --only its table
  * is bench/results/python-clients.md and its transcript docs/python-command-line.md. With --apart two of each service stand in the
- * place of the house, on MariaDB, and what is printed is all. `--only '1001 tasks'` is the many tasks alone, `--tasks 101` makes them fewer.
+ * place of the house, on MariaDB; the table is bench/results/python-clients-services.md then, and there is no transcript. `--only '1001 tasks'` is the many tasks alone, `--tasks 101` makes them fewer.
  */
 import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
@@ -92,9 +92,9 @@ async function main(): Promise<void> {
   if (played.some(({ fault }) => fault !== '')) process.exitCode = 1;
 
   const version = spawnSync(path.join(python.folder, 'python'), ['--version'], { encoding: 'utf8' }).stdout.trim();
-  const report = reportOf(played, `${version}, ${availableParallelism()} cores`);
-  if (values.only === '' && !values.apart && Number(values.tasks) === TASKS)
-    writeFileSync(path.join(ROOT, 'bench', 'results', 'python-clients.md'), report);
+  const report = reportOf(played, `${version}, ${availableParallelism()} cores`, values.apart ? 'services' : 'house');
+  const file = path.join(ROOT, 'bench', 'results', values.apart ? 'python-clients-services.md' : 'python-clients.md');
+  if (values.only === '' && Number(values.tasks) === TASKS) writeFileSync(file, report);
   else console.log(report);
   const [transcript] = pages;
   if (transcript === undefined || values.apart) return;

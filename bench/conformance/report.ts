@@ -17,18 +17,29 @@ const table = (head: readonly string[], rows: readonly (readonly (string | numbe
   [row(head), row(head.map(() => '---')), ...rows.map((cells) => row(cells))].join('\n');
 const unique = <T>(values: readonly T[]): T[] => [...new Set(values)];
 
-/** The whole page; `machine` says on what it was run. */
-export function reportOf(played: readonly Played[], machine: string): string {
-  const stands = unique(played.map(({ database }) => database));
-  return `# The published Python clients against a house
+/** What stands behind the clients. */
+const BEHIND = {
+  house: { title: 'a house', place: 'a house of its own on each database', command: 'npm run conformance' },
+  services: {
+    title: 'two of each service',
+    place: 'two of each service over NATS and MariaDB',
+    command: 'npm run conformance -- --apart',
+  },
+} as const;
 
-\`jobmon_client\` 3.3.0 and \`jobmon_core\` 3.4.8 as PyPI has them, unmodified, against a house of its own on each database; every request goes through a
+/** The whole page; `machine` says on what it was run. */
+export function reportOf(played: readonly Played[], machine: string, behind: keyof typeof BEHIND): string {
+  const stands = unique(played.map(({ database }) => database));
+  const { title, place, command } = BEHIND[behind];
+  return `# The published Python clients against ${title}
+
+\`jobmon_client\` 3.3.0 and \`jobmon_core\` 3.4.8 as PyPI has them, unmodified, against ${place}; every request goes through a
 recorder. Each story starts scripts, lets things happen to them, and compares what the client says, what the database holds, and what
 the commands themselves wrote into their diary. Heartbeats are set to one second. The stories of 1,000 tasks
 and of the command line are played alone, the others five at a time; the time is nearly all the clients' own, since the start of a worker takes a
 second of a core.
 
-Repeat it with \`npm run conformance\`; ${machine}.
+Repeat it with \`${command}\`; ${machine}.
 
 ## Stories
 

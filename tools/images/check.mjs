@@ -20,6 +20,7 @@ export function checkImage(storage, target, { root, tag, version, commit, base }
     ...sayings(found, target, { version, commit }),
     ...contents(path.join(files, HOME), target, root),
     ...packages(path.join(files, HOME), root),
+    ...components(path.join(files, HOME)),
   ];
   const bytes = sizeOf(files);
   const own_bytes = bytes - base.bytes;
@@ -123,6 +124,22 @@ function packages(home, root) {
   }
   if (count === 0) wrong.push('the lock file names no production package');
   return wrong;
+}
+
+/** The list of components names each package that is there, with its licence, and no other. */
+function components(home) {
+  const named = JSON.parse(readFileSync(path.join(home, 'sbom.cdx.json'), 'utf8')).components;
+  const have = new Set(named.map(({ name, version }) => `${name}@${version}`));
+  const { packages: locked } = JSON.parse(readFileSync(path.join(home, 'node_modules', '.package-lock.json'), 'utf8'));
+  const installed = Object.entries(locked).map(([place, { version }]) => `${place.split('node_modules/').at(-1)}@${version}`);
+  const unlicensed = named
+    .filter(({ licenses = [] }) => licenses.length === 0)
+    .map(({ name }) => `${name} has no licence in sbom.cdx.json`);
+  const missing = installed.filter((name) => !have.has(name)).map((name) => `sbom.cdx.json lacks ${name}`);
+  const more = [...have]
+    .filter((name) => !installed.includes(name))
+    .map((name) => `sbom.cdx.json has ${name}, which is not there`);
+  return [...missing, ...more, ...unlicensed];
 }
 
 /** Bytes of all files below a folder; a file with several names counts once. */
