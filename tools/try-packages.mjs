@@ -1,14 +1,17 @@
 /**
  * `npm run pack:try`: packs the three packages, installs them into an empty folder as a stranger would, and uses them there: the command
- * line without a server says what it lacks, with one it runs a workflow file; the SDK submits from an ES module. Nothing of this checkout is seen.
+ * line without a server says what it lacks, with one it runs a workflow file; the SDK submits from an ES module; a site's preset brings its settings. Nothing
+ * of this checkout is seen.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { packClient } from './pack.mjs';
 import { packCli, packServer } from './pack-programs.mjs';
 
+const ROOT = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
 const SERVE_SECONDS_MAX = 120;
 const COMMAND_SECONDS_MAX = 180;
 
@@ -73,6 +76,26 @@ try {
     call(bin('jobmon'), ['serve']),
     1,
     /npm install @jobmon\/server@/,
+  );
+  const preset = call('npm', ['pack', '--silent', '--pack-destination', packed, path.join(ROOT, 'examples', 'site-preset')]);
+  expect(
+    "npm install of a site's preset",
+    install(path.join(packed, preset.text.trim().split('\n').at(-1))),
+    0,
+    /added \d+ package/,
+  );
+  const away = { ...env, JOBMON__HTTP__SERVICE_URL: 'http://127.0.0.1:9' };
+  expect(
+    "the preset's command asks the site's server",
+    call(bin('jobmon-example'), ['workflow', 'list']),
+    5,
+    /https:\/\/jobmon\.example\.org/,
+  );
+  expect(
+    'or the one that is named',
+    call(bin('jobmon-example'), ['workflow', 'list'], { env: away }),
+    5,
+    /http:\/\/127\.0\.0\.1:9/,
   );
   expect('npm install @jobmon/server', install(server), 0, /added \d+ packages/);
   expect('jobmon-server --help', call(bin('jobmon-server'), ['--help']), 0, /db/);
