@@ -157,7 +157,7 @@ describe('the commands of docs/operating', () => {
     expect(calls.length).toBeGreaterThan(5);
     for (const { page, words } of calls) {
       const [name = '', ...given] = words.slice(1).filter((word) => word !== '--silent' && word !== '--');
-      const file = /^node (\S+)/.exec(scripts[name] ?? '')?.[1] ?? '';
+      const file = /^(?:node|nodemon .*?) (tools\/\S+)/.exec(scripts[name] ?? '')?.[1] ?? '';
       expect([page, name, existsSync(join(ROOT, file || 'none'))]).toEqual([page, name, true]);
       // A benchmark's own words stand with the benchmark.
       const bench = name === 'bench' ? given.shift() : undefined;
