@@ -5,7 +5,7 @@
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import { JobmonError, type SentLogRecord } from '@jobmon/contracts';
-import type { Logger } from '@jobmon/runtime';
+import { metrics, type Logger } from '@jobmon/runtime';
 import { AckPolicy, DiscardPolicy, nanos, RetentionPolicy, StorageType, type JsMsg, type NatsConnection } from 'nats';
 import { LOG_CONSUMER, LOG_STREAM, LOG_SUBJECT } from './log-subjects';
 import { placedInTime, type LogReader, type LogStream, type StoreRecords } from './log-stream';
@@ -105,7 +105,7 @@ class NatsLogReader implements LogReader {
   private readonly closing = new AbortController();
   private readonly asking: Promise<void>;
   private readonly storing: Promise<void>;
-  private waiting: JsMsg[] = [];
+  private waiting: { readonly message: JsMsg; readonly since_ms: number }[] = [];
   private failure: string | null = null;
   private wake: () => void = () => undefined;
 
@@ -149,7 +149,7 @@ class NatsLogReader implements LogReader {
         try {
           for await (const message of messages) {
             came += 1;
-            this.waiting.push(message);
+            this.waiting.push({ message, since_ms: performance.now() });
             this.wake();
           }
         } finally {
@@ -191,9 +191,14 @@ class NatsLogReader implements LogReader {
       // What comes meanwhile is of the next batch.
       const batch = [...this.waiting];
       try {
-        const records = batch.flatMap(recordsOf);
+        const records = batch.flatMap(({ message }) => recordsOf(message));
+        const begun_ms = performance.now();
         await this.store(records);
-        for (const message of batch) message.ack();
+        metrics.batch_size.observe({ queue: 'log' }, records.length);
+        for (const { message, since_ms } of batch) {
+          metrics.queue_wait_seconds.observe({ queue: 'log' }, (begun_ms - since_ms) / 1_000);
+          message.ack();
+        }
         this.waiting = this.waiting.slice(batch.length);
         this.wake();
         pause_ms = PAUSE_MS_MIN;
@@ -201,7 +206,7 @@ class NatsLogReader implements LogReader {
         this.options.log.warn({ error, messages: batch.length }, 'log records could not be stored and are stored later');
         // What is not stored by then is given to another, or to us again after our next start.
         if (signal.aborted) return;
-        for (const message of batch) message.working();
+        for (const { message } of batch) message.working();
         await pause(pause_ms, undefined, { signal }).catch(() => undefined);
         pause_ms = Math.min(pause_ms * 2, PAUSE_MS_MAX);
       }

@@ -161,7 +161,7 @@ export class ServiceProcess {
     const text = await (await fetch(`${this.service_url}/metrics`)).text();
     let sum = 0;
     for (const line of text.split('\n')) {
-      const [, found, given = '', value] = /^([a-zA-Z_:]+)(?:\{(.*)\})? (\S+)/.exec(line) ?? [];
+      const [, found, given = '', value] = /^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)/.exec(line) ?? [];
       if (found === name && Object.entries(labels).every(([key, wanted]) => given.includes(`${key}="${wanted}"`))) {
         sum += Number(value);
       }
