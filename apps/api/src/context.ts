@@ -1,4 +1,5 @@
 /** What the api is started with, and what a handler is told about the call it answers. */
+import type { Operation, ReplyOf, RequestOf } from '@jobmon/contracts';
 import type { Database } from '@jobmon/entities';
 import type { MessageContext, Messenger, Sender } from '@jobmon/messaging';
 import type { Health } from '@jobmon/messaging/service';
@@ -47,3 +48,9 @@ export interface Call {
   /** Once the connection is done with the answer: whether all of it was handed to the network. To be asked before answering. */
   answered(): Promise<boolean>;
 }
+
+/** Notes that `handler` answers `operation`. */
+export type Register = <O extends Operation>(
+  operation: O,
+  handler: (room: Room, request: RequestOf<O>, call: Call) => Promise<ReplyOf<O>> | ReplyOf<O> | AsyncIterable<ReplyOf<O>>,
+) => void;

@@ -40,15 +40,13 @@ import {
   submitWorkflow,
   whoAmI,
   type Operation,
-  type ReplyOf,
-  type RequestOf,
 } from '@jobmon/contracts';
 import type { Sender } from '@jobmon/messaging';
 import { answerBeat, answerLease, answerOrders, answerReports, joinAgent, letAgentLeave } from './agent';
 import { drain, findAgent, findAgents, restore } from './agent-view';
 import { describeCaller, endApiToken, findApiTokens, findLogin, makeApiToken } from './api-token';
 import { findClusters } from './cluster';
-import type { ApiContext, Call, Room } from './context';
+import type { ApiContext, Call, Register, Room } from './context';
 import { storeEdges } from './dag';
 import { followRecords } from './log-record';
 import { findTemplateUsage } from './resource-usage';
@@ -68,12 +66,6 @@ import { findRuns, findWorkflow, findWorkflows } from './workflow-view';
 
 /** Answers one parsed request; for a streaming operation, the stream of its values. */
 export type Answer = (request: unknown, call: Call) => unknown;
-
-/** Notes that `handler` answers `operation`. */
-export type Register = <O extends Operation>(
-  operation: O,
-  handler: (room: Room, request: RequestOf<O>, call: Call) => Promise<ReplyOf<O>> | ReplyOf<O> | AsyncIterable<ReplyOf<O>>,
-) => void;
 
 export function handlersOf(context: ApiContext, sender: Sender): ReadonlyMap<Operation, Answer> {
   const room: Room = { ...context, sender };

@@ -6,10 +6,24 @@
  * Scales and fallback queues are JSON when a native client or this house's v3 stored them, and Python's notation in rows of the Python
  * system; a scale that can't be read, such as a function's name, is the default.
  */
-import { DEFAULT_RESOURCE_SCALES, RESOURCES_MAX, type LimitedResource, type ResourceScales } from '@jobmon/contracts';
+import {
+  DEFAULT_RESOURCE_SCALES,
+  RESOURCES_MAX,
+  type LimitedResource,
+  type ResourceScales,
+  type TaskStatus,
+} from '@jobmon/contracts';
 import { canonicalJson, idList, idsOfResources, valueOf, type Dialect, type Procedure } from '@jobmon/entities';
-import type { ReadyTask } from './task';
 import { ascending, groupBy } from './transition';
+
+/** A locked task with what its next attempt needs. */
+export interface ReadyTask {
+  readonly id: number;
+  readonly array_id: number;
+  readonly task_resources_id: number;
+  readonly num_attempts: number;
+  readonly status: TaskStatus;
+}
 
 /** A queue with the least and the most of each resource that it takes; what it does not name it takes any amount of. */
 export interface QueueLimits {

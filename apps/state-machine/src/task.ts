@@ -18,7 +18,7 @@ import {
 } from '@jobmon/contracts';
 import { idList, instancesByStatus, lockRows, updateRows, type Dialect, type Procedure } from '@jobmon/entities';
 import { insertHistory, TaskStatusCounts } from './record';
-import { withNextResources } from './scaling';
+import { withNextResources, type ReadyTask } from './scaling';
 import { guarded } from './guard';
 import { ascending, type Asker } from './transition';
 import { isLeaseLost } from './workflow-run-lease';
@@ -30,15 +30,6 @@ export interface Queued {
   readonly workflow_id: number;
   /** Tasks that this call queued; empty for a repeat. */
   readonly queued: number[];
-}
-
-/** A locked task with what its next attempt needs. */
-export interface ReadyTask {
-  readonly id: number;
-  readonly array_id: number;
-  readonly task_resources_id: number;
-  readonly num_attempts: number;
-  readonly status: TaskStatus;
 }
 
 /** One attempt to insert: its task, its batch and its place in it. */

@@ -2,8 +2,7 @@
 import { bindArray, type ReplyOf, type RequestOf } from '@jobmon/contracts';
 import type { Procedure } from '@jobmon/entities';
 import { checkText } from '../column-limit';
-import type { Room } from '../context';
-import type { Register } from '../handlers';
+import type { Register, Room } from '../context';
 import { lockWorkflow } from '../workflow';
 import { requireRows } from './known';
 import { isServerDriven } from './server-driven';

@@ -1,7 +1,6 @@
 /** Clusters and their queues: E8 and E12. Read anew each time: by their unique names this costs less than a stale answer. */
 import { getCluster, getQueue, type ReplyOf, type RequestOf } from '@jobmon/contracts';
-import type { Room } from '../context';
-import type { Register } from '../handlers';
+import type { Register, Room } from '../context';
 import { rowNamed } from '../named-row';
 
 export function registerCluster(answer: Register): void {

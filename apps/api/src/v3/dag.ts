@@ -1,9 +1,8 @@
 /** Graphs: E9 to E11. */
 import { addEdges, bindDag, bindNodes, JobmonError, type ReplyOf, type RequestOf } from '@jobmon/contracts';
 import type { Database, Procedure } from '@jobmon/entities';
-import type { Room } from '../context';
+import type { Register, Room } from '../context';
 import { appendEdges } from '../dag';
-import type { Register } from '../handlers';
 import { findOrInsert } from '../named-row';
 import { findNodes, insertArgs, insertNodes, type NodeKey } from '../node';
 

@@ -10,8 +10,7 @@ import {
   type RequestOf,
 } from '@jobmon/contracts';
 import type { Database, Procedure } from '@jobmon/entities';
-import type { Room } from '../context';
-import type { Register } from '../handlers';
+import type { Register, Room } from '../context';
 import { lockWorkflow } from '../workflow';
 import { isServerDriven } from './server-driven';
 

@@ -8,8 +8,7 @@ import {
   type RequestOf,
 } from '@jobmon/contracts';
 import { idList, type Database } from '@jobmon/entities';
-import type { Room } from '../context';
-import type { Register } from '../handlers';
+import type { Register, Room } from '../context';
 
 export function registerOverride(answer: Register): void {
   answer(validateTasks, answerValidateTasks);

@@ -1,7 +1,6 @@
 /** What a reaper asks for: P2, P3. */
 import { Driver, findLostWorkflowRuns, getWorkflowNameAndArgs, type ReplyOf, type RequestOf } from '@jobmon/contracts';
-import type { Room } from '../context';
-import type { Register } from '../handlers';
+import type { Register, Room } from '../context';
 
 export function registerReaper(answer: Register): void {
   answer(getWorkflowNameAndArgs, answerNameAndArgs);

@@ -1,5 +1,5 @@
 /** Which function answers which operation of the Python protocol that the api owns, or has a word to say in. */
-import type { Register } from '../handlers';
+import type { Register } from '../context';
 import { registerArray } from './array';
 import { registerCluster } from './cluster';
 import { registerDag } from './dag';

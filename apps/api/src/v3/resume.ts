@@ -1,8 +1,7 @@
 /** Resume: E45. The rest of it changes statuses and is the state machine's. */
 import { isResumable, JobmonError, LIVE_WORKFLOW_RUN_STATUSES, type ReplyOf, type RequestOf } from '@jobmon/contracts';
 import { instancesByStatus } from '@jobmon/entities';
-import type { Room } from '../context';
-import type { Register } from '../handlers';
+import type { Register, Room } from '../context';
 
 export function registerResume(answer: Register): void {
   answer(isResumable, answerIsResumable);

@@ -1,7 +1,6 @@
 /** What the api answers about itself (spec/http-api-execution.md section 5). */
 import { failOnPurpose, getAlive, getApiVersion, getHealth, getTime, JobmonError, type ReplyOf } from '@jobmon/contracts';
-import type { Room } from '../context';
-import type { Register } from '../handlers';
+import type { Register, Room } from '../context';
 
 export function registerService(answer: Register): void {
   answer(getAlive, answerAlive);

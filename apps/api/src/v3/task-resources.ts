@@ -2,8 +2,7 @@
 import { bindTaskResources, getTaskResources, JobmonError, type ReplyOf, type RequestOf } from '@jobmon/contracts';
 import { canonicalJson, valueOf, type Procedure, type StatementResult } from '@jobmon/entities';
 import { checkText } from '../column-limit';
-import type { Room } from '../context';
-import type { Register } from '../handlers';
+import type { Register, Room } from '../context';
 
 export function registerTaskResources(answer: Register): void {
   answer(bindTaskResources, makeResources);

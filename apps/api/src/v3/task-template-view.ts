@@ -14,8 +14,7 @@ import {
   type RequestOf,
 } from '@jobmon/contracts';
 import type { Database } from '@jobmon/entities';
-import type { Room } from '../context';
-import type { Register } from '../handlers';
+import type { Register, Room } from '../context';
 import { countTasks } from '../task-count';
 import { answerInstanceErrors, answerTemplateErrors } from './error-log';
 import { findResourceUsage, requestedResources } from './resource-usage';

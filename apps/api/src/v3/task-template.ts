@@ -11,8 +11,7 @@ import {
 } from '@jobmon/contracts';
 import type { Database, Procedure, SqlValue } from '@jobmon/entities';
 import { checkText } from '../column-limit';
-import type { Room } from '../context';
-import type { Register } from '../handlers';
+import type { Register, Room } from '../context';
 import { findOrInsert, idsOfNames, rowNamed } from '../named-row';
 import { ArgType, mapArgs, storedHashes, versionId } from '../task-template';
 

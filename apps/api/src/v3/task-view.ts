@@ -14,9 +14,8 @@ import {
   type TaskInstanceStatus,
 } from '@jobmon/contracts';
 import type { Database } from '@jobmon/entities';
-import type { Room } from '../context';
+import type { Register, Room } from '../context';
 import { idsIn } from '../dag';
-import type { Register } from '../handlers';
 import { closureOf } from './closure';
 import { frameString } from './frame';
 import { findLogPaths } from './log-path';

@@ -13,9 +13,8 @@ import {
   type RequestOf,
 } from '@jobmon/contracts';
 import type { Procedure } from '@jobmon/entities';
-import type { Room } from '../context';
+import type { Register, Room } from '../context';
 import { idsIn } from '../dag';
-import type { Register } from '../handlers';
 import { idsOfNames } from '../named-row';
 import { insertArgs } from '../node';
 import { piecesOf } from '../pieces';

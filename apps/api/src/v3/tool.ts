@@ -11,8 +11,7 @@ import {
 } from '@jobmon/contracts';
 import type { Database, Dialect, Procedure } from '@jobmon/entities';
 import { checkText } from '../column-limit';
-import type { Room } from '../context';
-import type { Register } from '../handlers';
+import type { Register, Room } from '../context';
 import { findOrInsert, rowNamed } from '../named-row';
 
 export function registerTool(answer: Register): void {

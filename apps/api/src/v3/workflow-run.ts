@@ -1,7 +1,6 @@
 /** Client runs: E56. The state machine links; only the api knows whether the client has learned of it. */
 import { abortWorkflowRun, linkWorkflowRun, type ReplyOf, type RequestOf } from '@jobmon/contracts';
-import type { Call, Room } from '../context';
-import type { Register } from '../handlers';
+import type { Call, Register, Room } from '../context';
 
 export function registerWorkflowRun(answer: Register): void {
   answer(linkWorkflowRun, answerLink);

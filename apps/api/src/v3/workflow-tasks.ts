@@ -11,9 +11,8 @@ import {
   type RequestOf,
 } from '@jobmon/contracts';
 import { idList, literalOf, valueOf, type Database } from '@jobmon/entities';
-import type { Room } from '../context';
+import type { Register, Room } from '../context';
 import { idsIn } from '../dag';
-import type { Register } from '../handlers';
 import { idsAfter } from '../task-view';
 import { increase } from './increase-resources';
 import { requireRows } from './known';

@@ -14,8 +14,7 @@ import {
   type WorkflowStatus,
 } from '@jobmon/contracts';
 import type { Database } from '@jobmon/entities';
-import type { Call, Room } from '../context';
-import type { Register } from '../handlers';
+import type { Call, Register, Room } from '../context';
 import { frameString } from './frame';
 import { findTasksOfTemplate, findTasksOfWorkflow } from './task-list';
 import { BAR_LABELS, countBars, EMPTY_BAR, type TaskBar } from './task-bar';

@@ -9,8 +9,7 @@ import {
 } from '@jobmon/contracts';
 import type { Procedure } from '@jobmon/entities';
 import { checkText } from '../column-limit';
-import type { Room } from '../context';
-import type { Register } from '../handlers';
+import type { Register, Room } from '../context';
 import { describeAnew, insertWorkflow, lockToolVersion, storeAttributes } from '../workflow';
 
 export function registerWorkflow(answer: Register): void {
