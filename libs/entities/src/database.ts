@@ -42,7 +42,8 @@ export type Procedure<T> = Generator<Statement, T, StatementResult<any>>;
 export function* together(statements: readonly Statement[]): Procedure<StatementResult[]> {
   const results: StatementResult[] = [];
   for (const [index, statement] of statements.entries()) {
-    results.push(yield index === statements.length - 1 ? statement : Object.assign(statement, { goesWithNext: true as const }));
+    // A copy: the caller may have kept his, and give it again where it goes alone.
+    results.push(yield index === statements.length - 1 ? statement : { ...statement, goesWithNext: true });
   }
   return results;
 }
