@@ -2,7 +2,9 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { taskInstanceMachine, taskMachine, workflowMachine, workflowRunMachine } from '@jobmon/contracts';
-import { describeOnDatabases, insertWorkflow, ROOT } from '@jobmon/testkit';
+import { describeOnDatabases, insertWorkflow, makePythonDatabase, ROOT, runSql } from '@jobmon/testkit';
+import { pino } from 'pino';
+import { openDatabase } from '../index';
 import { VIEWS } from './0015-views';
 
 const PAGE = readFileSync(path.join(ROOT, 'docs', 'schema.md'), 'utf8');
@@ -12,7 +14,7 @@ const QUERIES = /## Views for people[^]*?```sql\n([^]*?)```/
   .split(/;\n/)
   .filter((sql) => sql !== '');
 
-describeOnDatabases('the views', (database) => {
+describeOnDatabases('the views', (database, kind) => {
   const read = (sql: string): Promise<Record<string, unknown>[]> => database().read<Record<string, unknown>>(sql);
 
   it('name what is behind a workflow: its tool, its user, its tasks by status', async () => {
@@ -74,4 +76,48 @@ describeOnDatabases('the views', (database) => {
     expect(QUERIES).toHaveLength(4);
     for (const sql of QUERIES) expect(await read(sql)).toEqual(expect.any(Array));
   });
+
+  it('show a row whose letter nobody knows, without a name', async () => {
+    const { workflow_id, task_ids } = await insertWorkflow(database(), { task_status: 'G' });
+    await database().change(`UPDATE task SET status = '?' WHERE id = ?`, task_ids[0]!);
+    expect(await read(`SELECT task_id, status FROM v_task WHERE workflow_id = ${workflow_id}`)).toEqual([
+      { task_id: task_ids[0], status: null },
+    ]);
+  });
+
+  it('find the tasks of a workflow by its index, as a query of the table does', async () => {
+    const explain = kind.name === 'sqlite' ? 'EXPLAIN QUERY PLAN' : 'EXPLAIN';
+    const plan = JSON.stringify(await read(`${explain} SELECT name, status FROM v_task WHERE workflow_id = 1`));
+    expect(plan).toContain('ix_task_workflow_id_status_date_status_num_attempts_array_id');
+    expect(plan).not.toMatch(/DERIVED|MATERIALIZE|CO-ROUTINE/);
+  });
+
+  it('of a database of the Python server tell its own names, and leave what stands under theirs', async () => {
+    const place = await kind.place();
+    try {
+      await makePythonDatabase(place.url);
+      await runSql(place.url, [
+        'CREATE TABLE v_task (mine INT)',
+        'CREATE VIEW v_workflow AS SELECT 7 AS mine',
+        `UPDATE task_instance_status SET label = 'theirs' WHERE id = 'D'`,
+      ]);
+      await (await openDatabase({ url: place.url, log: pino({ level: 'silent' }) })).close();
+      const rows = await runSql(place.url, [
+        'SELECT mine FROM v_task',
+        'SELECT mine FROM v_workflow',
+        `SELECT DISTINCT v.status FROM v_task_instance AS v JOIN task_instance AS ti ON ti.id = v.task_instance_id WHERE ti.status = 'D'`,
+      ]);
+      expect(rows).toEqual([[], [{ mine: 7 }], [{ status: 'theirs' }]]);
+    } finally {
+      await place.remove();
+    }
+  });
+
+  if (kind.name === 'mariadb')
+    it('are read with the rights of the reader', async () => {
+      const rows = await read(
+        'SELECT TABLE_NAME AS name, SECURITY_TYPE AS security FROM information_schema.VIEWS WHERE TABLE_SCHEMA = DATABASE() ORDER BY 1',
+      );
+      expect(rows).toEqual(VIEWS.map(([name]) => ({ name, security: 'INVOKER' })).sort((a, b) => (a.name < b.name ? -1 : 1)));
+    });
 });
