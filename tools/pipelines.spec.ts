@@ -113,6 +113,11 @@ describe('a release', () => {
   test('is made of a tag whose version has its notes: packages, checksums, notes', () => {
     mkdirSync(path.join(folder, 'tools'));
     writeFileSync(path.join(folder, 'tools/setup.mjs'), '');
+    // The list itself is looked at by sbom.spec.ts.
+    writeFileSync(
+      path.join(folder, 'tools/sbom.mjs'),
+      `import { writeFileSync } from 'node:fs'; writeFileSync(process.argv[2], '{}');`,
+    );
     writeFileSync(
       path.join(folder, 'tools/pack.mjs'),
       `import { mkdirSync, writeFileSync } from 'node:fs';
@@ -133,7 +138,7 @@ describe('a release', () => {
     const made = path.join(folder, 'dist/release');
     expect(readFileSync(path.join(made, 'notes.md'), 'utf8').trim()).toBe('- this\n- that');
     expect(spawnSync('sha256sum', ['-c', 'checksums.txt'], { cwd: made, encoding: 'utf8' }).stdout).toBe(
-      './jobmon-cli-1.2.3.tgz: OK\n./jobmon-server-1.2.3.tgz: OK\n',
+      './jobmon-cli-1.2.3.tgz: OK\n./jobmon-server-1.2.3.tgz: OK\nsbom.cdx.json: OK\n',
     );
 
     // With a key the checksums are signed, and a changed list is seen.
@@ -163,7 +168,7 @@ describe('a release', () => {
     expect([signedIn.status, signedIn.stdout.trim()]).toEqual([
       0,
       'release create v1.2.3 --title v1.2.3 --notes-file dist/release/notes.md ' +
-        'dist/release/jobmon-cli-1.2.3.tgz dist/release/jobmon-server-1.2.3.tgz dist/release/checksums.txt',
+        'dist/release/jobmon-cli-1.2.3.tgz dist/release/jobmon-server-1.2.3.tgz dist/release/sbom.cdx.json dist/release/checksums.txt',
     ]);
   });
 });
