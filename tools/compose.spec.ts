@@ -183,6 +183,19 @@ const real = ['/usr/bin/docker-compose', '/usr/local/bin/docker-compose'].some((
     expect(stdout).not.toMatch(/read_only: true\n *source: .*files/);
   });
 
+  it('has a house for developers and its command line, both of this checkout, where the profile dev asks for them', () => {
+    const file = ['-f', join(DOCKER, 'compose.yaml')];
+    const { status, stdout } = call('docker-compose', [...file, '--profile', 'dev']);
+    expect(status).toBe(0);
+    const whole = parse(stdout) as Whole & { readonly services: Record<string, { readonly profiles?: readonly string[] }> };
+    const behind = Object.entries(whole.services).filter(([, { profiles = [] }]) => profiles.includes('dev'));
+    expect(behind.map(([name]) => name).sort()).toEqual(['client', 'develop']);
+    expect([portsOf(whole, 'develop'), portsOf(whole, 'client')]).toEqual([['127.0.0.1:8070:8070'], []]);
+    const mounted = (name: string): string => JSON.stringify(whole.services[name]?.volumes);
+    for (const name of ['client', 'develop']) expect(mounted(name)).toContain(ROOT);
+    expect(['client', 'develop'].map((name) => /:ro"|"read_only":true/.test(mounted(name)))).toEqual([true, false]);
+  });
+
   it.each([
     ['WEB_SERVICE_PORT', 'abc', /api.*ports|invalid/i],
     ['LOCAL_PATH_READ_ONLY', 'perhaps', /perhaps/],
