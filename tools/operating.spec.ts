@@ -5,6 +5,7 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import Ajv from 'ajv';
 import type { Command } from 'commander';
 import { program as adminProgram } from '../apps/admin/src/program';
 import { program as cliProgram } from '../apps/cli/src/program';
@@ -174,14 +175,36 @@ it('docs/operating/README.md names every page', () => {
   expect(pages.filter((page) => page !== 'README.md' && !index.includes(`](${page})`))).toEqual([]);
 });
 
-it('the secrets that external-secrets.yaml brings are those that the chart reads, with their keys', () => {
-  const agents = { enabled: true, existingSecret: 'jobmon-agents' };
-  const objects = objectsOf(renderText(ROOT, { ...EXTERNAL, login: { issuer: 'https://login.example.org' }, agents }));
-  const read = [...JSON.stringify(objects).matchAll(/"secretKeyRef":\{"name":"([^"]+)","key":"([^"]+)"\}/g)];
-  expect(read.length).toBeGreaterThan(5);
-  const brought = objectsOf(readFileSync(join(PAGES, 'external-secrets.yaml'), 'utf8')).flatMap(({ spec }) => {
-    const { target, data } = spec as { target: { name: string }; data: { secretKey: string }[] };
-    return data.map(({ secretKey }) => `${target.name} ${secretKey}`);
+describe('external-secrets.yaml', () => {
+  const examples = objectsOf(readFileSync(join(PAGES, 'external-secrets.yaml'), 'utf8'));
+
+  it('brings the secrets that the chart reads, with their keys', () => {
+    const agents = { enabled: true, existingSecret: 'jobmon-agents' };
+    const objects = objectsOf(renderText(ROOT, { ...EXTERNAL, login: { issuer: 'https://login.example.org' }, agents }));
+    const read = [...JSON.stringify(objects).matchAll(/"secretKeyRef":\{"name":"([^"]+)","key":"([^"]+)"\}/g)];
+    expect(read.length).toBeGreaterThan(5);
+    const brought = examples.flatMap(({ spec }) => {
+      const { target, data } = spec as { target: { name: string }; data: { secretKey: string }[] };
+      return data.map(({ secretKey }) => `${target.name} ${secretKey}`);
+    });
+    expect([...new Set(brought)].sort()).toEqual([...new Set(read.map(([, name, key]) => `${name} ${key}`))].sort());
   });
-  expect([...new Set(brought)].sort()).toEqual([...new Set(read.map(([, name, key]) => `${name} ${key}`))].sort());
+
+  it('is what the operator knows, without a field that it does not', () => {
+    const { kinds, definitions } = JSON.parse(
+      readFileSync(join(ROOT, 'tools/kubernetes-schemas/external-secrets.io-v1.json'), 'utf8'),
+    ) as { kinds: Record<string, string>; definitions: object };
+    const ajv = new Ajv({ allErrors: true, unknownFormats: 'ignore', logger: false });
+    ajv.addSchema({ $id: 'operator', definitions });
+    const faultsOf = (object: (typeof examples)[number]): unknown => {
+      const definition = kinds[`${object.apiVersion} ${object.kind}`] ?? 'none';
+      return ajv.validate(`operator#/definitions/${definition}`, object) ? [] : ajv.errors!.map(({ dataPath }) => dataPath);
+    };
+    for (const object of examples) expect([object.metadata.name, faultsOf(object)]).toEqual([object.metadata.name, []]);
+    const [first] = examples as [{ apiVersion: string; kind: string; metadata: { name: string }; spec: object }];
+    expect(faultsOf({ ...first, spec: { ...first.spec, refreshIntervall: '1h' } })).toEqual(['.spec']);
+    expect(faultsOf({ ...first, spec: { ...first.spec, data: [{ secretKey: 'no blanks', remoteRef: {} }] } })).toEqual(
+      expect.arrayContaining(['.spec.data[0].secretKey', '.spec.data[0].remoteRef']),
+    );
+  });
 });
