@@ -55,4 +55,16 @@ describe('npm run pack', () => {
     const odd = ['cli', 'server'].flatMap(filesOf).filter((file) => /\.(ts|map|spec\.js|env|npmrc|sqlite|ini)$/.test(file));
     expect(odd).toEqual([]);
   });
+
+  it("is what the example of a site's package builds on: this release, with files that are there", () => {
+    const at = join(ROOT, 'examples/site-preset');
+    const { bin, dependencies, files } = JSON.parse(readFileSync(join(at, 'package.json'), 'utf8')) as Manifest & {
+      files: string[];
+    };
+    expect(dependencies).toEqual({ [manifest('cli').name]: `^${root.version}` });
+    expect(files.filter((file) => !existsSync(join(at, file)))).toEqual([]);
+    expect(files).toEqual(expect.arrayContaining(Object.values(bin!)));
+    const program = /import\('@jobmon\/cli\/(.*)'\)/.exec(readFileSync(join(at, Object.values(bin!)[0]!), 'utf8'))?.[1];
+    expect(program).toBe(Object.values(manifest('cli').bin!)[0]);
+  });
 });
