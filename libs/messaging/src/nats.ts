@@ -56,6 +56,12 @@ const ANSWERING_MAX = 10_000;
 const UNKNOWN_MS = 1_000;
 const UNKNOWN_MAX = 100;
 
+/** Calls in one message; twice what the sender puts into one. Each that is wrong costs time, and others wait meanwhile. */
+const CALLS_MAX = 1_000;
+
+/** Of a flood of messages that are none of ours so many are told in the log each second; all are counted. */
+const TOLD_MAX = 10;
+
 /** How long a request that nobody answers is asked again, from the first pause on, which doubles. Nobody has done anything with it. */
 const NOBODY_MS_MAX = 2_000;
 const NOBODY_MS_MIN = 20;
@@ -96,6 +102,8 @@ class Nats implements NatsMessenger {
   private answering = 0;
   /** Messages for unknown operations that wait for their refusal. */
   private unknown = 0;
+  /** Refusals that were told in the log since then. */
+  private told = { since_ms: 0, count: 0 };
   private quiet: (() => void)[] = [];
   private drained: Promise<void> | undefined;
 
@@ -203,7 +211,7 @@ class Nats implements NatsMessenger {
     metrics.message_refusals.inc({ reason: 'unknown' });
     // Of a flood only the first ones are answered.
     if (this.unknown >= UNKNOWN_MAX) return;
-    this.log.warn({ subject }, 'a message on the bus is for no operation of this release and is refused');
+    this.tell({ subject }, 'a message on the bus is for no operation of this release and is refused');
     this.unknown += 1;
     await pause(UNKNOWN_MS, undefined, { ref: false });
     this.unknown -= 1;
@@ -219,10 +227,12 @@ class Nats implements NatsMessenger {
     this.answering += 1;
     const stop = metrics.message_seconds.startTimer({ operation: operation.name });
     try {
-      const asked = text.decode(message.data);
       this.count(message.data.length);
-      const answer = isCalls(asked) ? await answerMessage(operation, handler, asked, this.log) : this.refuse(operation, asked);
-      const payload = text.encode(answer);
+      const asked = message.data.length > MESSAGE_BYTES_MAX ? undefined : text.decode(message.data);
+      const isOurs = asked !== undefined && isCalls(asked);
+      const payload = text.encode(
+        isOurs ? await answerMessage(operation, handler, asked, this.log) : this.refuse(operation, message),
+      );
       this.count(payload.length);
       // An answer without a connection is lost: whoever asked was told so by its own.
       if (!message.respond(payload)) this.log.warn({ operation: operation.name }, 'a message on the bus wants no answer');
@@ -242,10 +252,19 @@ class Nats implements NatsMessenger {
     message.respond(text.encode(refuseMessage({ code: 'UNAVAILABLE', message: sentence })));
   }
 
-  private refuse(operation: Operation, asked: string): string {
+  private refuse(operation: Operation, { data }: Msg): string {
     metrics.message_refusals.inc({ reason: 'garbage' });
-    this.log.warn({ operation: operation.name, bytes: asked.length }, 'a message on the bus is none of ours and was refused');
-    return refuseMessage({ code: 'MALFORMED', message: `${operation.name}: the message is no list of calls` });
+    this.tell({ operation: operation.name, bytes: data.length }, 'a message on the bus is none of ours and was refused');
+    const sentence = `the message is no list of at most ${CALLS_MAX} calls in ${MESSAGE_BYTES_MAX} bytes`;
+    return refuseMessage({ code: 'MALFORMED', message: `${operation.name}: ${sentence}` });
+  }
+
+  /** Warns, unless there was much to warn of within this second: a flood must not fill the log. */
+  private tell(what: object, sentence: string): void {
+    const now_ms = performance.now();
+    if (now_ms - this.told.since_ms >= 1_000) this.told = { since_ms: now_ms, count: 0 };
+    this.told.count += 1;
+    if (this.told.count <= TOLD_MAX) this.log.warn(what, sentence);
   }
 
   publish<E extends Event>(event: E, payload: PayloadOf<E>): void {
@@ -342,11 +361,11 @@ class Nats implements NatsMessenger {
   }
 }
 
-/** Whether a text is a list of calls with its context, as `writeCalls` writes it. */
+/** Whether a text is a list of not too many calls with its context, as `writeCalls` writes it. */
 function isCalls(asked: string): boolean {
   try {
     const { requests, context } = JSON.parse(asked) as { requests?: unknown; context?: unknown };
-    return Array.isArray(requests) && typeof context === 'object' && context !== null;
+    return Array.isArray(requests) && requests.length <= CALLS_MAX && typeof context === 'object' && context !== null;
   } catch {
     return false;
   }
