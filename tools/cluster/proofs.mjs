@@ -5,58 +5,11 @@ import path from 'node:path';
 import { adminProofs } from './proofs-admin.mjs';
 import { migrationProofs } from './proofs-migration.mjs';
 import { refusalProofs } from './proofs-refusals.mjs';
+import { schemaProofs } from './proofs-schemas.mjs';
 import { System } from './system.mjs';
+import { VARIANTS } from './variants.mjs';
 
 const NAMESPACE = 'jobmon-proof';
-const BUILT_IN = { database: { builtIn: { enabled: true } }, nats: { builtIn: { enabled: true } } };
-const EXTERNAL = {
-  database: { host: 'mariadb.example.org', existingSecret: 'jobmon-database' },
-  nats: { url: 'nats://nats.example.org:4222', existingSecret: 'jobmon-nats' },
-};
-/** Who comes in where the allow-list lets nobody in by itself. */
-const ALLOWED = {
-  networkPolicy: { monitoring: [{ namespaceSelector: {} }], pythonClients: [{ ipBlock: { cidr: '10.0.0.0/8' } }] },
-};
-const OBSERVED = {
-  monitoring: { serviceMonitor: true, prometheusRule: true, labels: { release: 'prometheus' } },
-  ...ALLOWED,
-};
-/** Gateway, Traefik and the Prometheus operator: definitions of their resources are in the cluster for this, their controllers are not. */
-const ROUTES = {
-  'no route': {},
-  gateway: {
-    route: { kind: 'gateway', host: 'jobmon.example.org', gateway: { name: 'public', namespace: 'edge' } },
-    ...OBSERVED,
-  },
-  traefik: { route: { kind: 'traefik', host: 'jobmon.example.org', tlsSecret: 'jobmon-tls' }, ...OBSERVED },
-  ingress: { route: { kind: 'ingress', host: 'jobmon.example.org', tlsSecret: 'jobmon-tls', className: 'nginx' } },
-};
-const LOGINS = {
-  login: {
-    login: {
-      issuer: 'https://login.example.org/research',
-      roles: ['staff=operator'],
-      pythonPort: 8072,
-      pythonNetworks: ['10.0.0.0/8'],
-    },
-    ...ALLOWED,
-  },
-  'no login': { login: { mode: 'off', open: true, existingSecret: 'jobmon-token' } },
-};
-const off = { autoscaling: { enabled: false } };
-const SCALINGS = {
-  autoscaling: {},
-  'by hand': {
-    ...{ api: off, stateMachine: off, scheduler: off, logSink: off },
-    ...{ agents: { enabled: true, existingSecret: 'jobmon-agents' }, admin: { replicas: 1 } },
-  },
-};
-const SERVERS = {
-  'own servers': EXTERNAL,
-  'built-in NATS': { database: EXTERNAL.database, nats: BUILT_IN.nats },
-  'built-in both': BUILT_IN,
-};
-
 /** The proofs, in their order, on the cluster that `env` leads to, and what ends all that they started. */
 export function proofsOf({ root, env }) {
   const call = (program, args, input) => {
@@ -130,24 +83,18 @@ export function proofsOf({ root, env }) {
     const { gitVersion } = JSON.parse(done('kubectl', ['version', '-o', 'json']).stdout).serverVersion;
     const flags = ['-n', NAMESPACE, '--kube-version', gitVersion, '--values', '-'];
     const bad = [];
-    let [variants, objects] = [0, 0];
-    for (const [route, r] of Object.entries(ROUTES))
-      for (const [login, l] of Object.entries(LOGINS))
-        for (const [scaling, s] of Object.entries(SCALINGS))
-          for (const [servers, d] of Object.entries(SERVERS)) {
-            const values = JSON.stringify({ image: { registry: 'registry.example.org:5000/research' }, ...r, ...l, ...s, ...d });
-            const chart = path.join(root, 'helm', 'jobmon');
-            const { stdout } = done('helm', ['template', 'jobmon', chart, ...flags], values);
-            const answer = strictly(stdout);
-            variants += 1;
-            objects += answer.stdout.split('\n').filter((line) => line.endsWith('(server dry run)')).length;
-            if (!answer.isWell || answer.stderr !== '')
-              bad.push(`${[route, login, scaling, servers].join(', ')}: ${answer.stderr.trim()}`);
-          }
+    let objects = 0;
+    const chart = path.join(root, 'helm', 'jobmon');
+    for (const { name, values } of VARIANTS) {
+      const { stdout } = done('helm', ['template', 'jobmon', chart, ...flags], JSON.stringify(values));
+      const answer = strictly(stdout);
+      objects += answer.stdout.split('\n').filter((line) => line.endsWith('(server dry run)')).length;
+      if (!answer.isWell || answer.stderr !== '') bad.push(`${name}: ${answer.stderr.trim()}`);
+    }
     const secrets = strictly(readFileSync(path.join(root, 'docs', 'operating', 'external-secrets.yaml'), 'utf8'));
     if (!secrets.isWell || secrets.stderr !== '') bad.push(`external-secrets.yaml: ${secrets.stderr.trim()}`);
-    if (bad.length > 0) throw new Error(`${bad.length} of ${variants} variants: ${bad[0]}`);
-    return `${variants} variants, ${objects} objects, strictly and under PodSecurity restricted; external-secrets.yaml`;
+    if (bad.length > 0) throw new Error(`${bad.length} of ${VARIANTS.length} variants: ${bad[0]}`);
+    return `${VARIANTS.length} variants, ${objects} objects, strictly and under PodSecurity restricted; external-secrets.yaml`;
   }
 
   const helm = (...args) => done('helm', ['-n', NAMESPACE, ...args]);
@@ -184,6 +131,7 @@ export function proofsOf({ root, env }) {
     { name: 'node', prove: node },
     { name: 'refusals', prove: refusals },
     { name: 'dry-run', prove: dryRun },
+    ...schemaProofs({ root, call, cluster, done }),
     { name: 'uninstall', prove: uninstall },
     ...adminProofs({ root, env, done }),
     ...migrationProofs({ root, cluster, done }),
