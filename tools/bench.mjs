@@ -1,6 +1,6 @@
 // `npm run bench -- NAME [arguments]`: bundles bench/NAME/*.ts and runs its main file with plain node; without a name, lists what there is.
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
@@ -14,6 +14,13 @@ const [name, ...args] = process.argv.slice(2);
 if (name === undefined || !names.includes(name)) {
   console.log(`Benchmarks: ${names.join(', ')}. Start one with: npm run bench -- ${names[0]}`);
   process.exit(name === undefined ? 0 : 1);
+}
+
+if (args.includes('--help') || args.includes('-h')) {
+  // What each is for and takes is told once, at the head of its main file.
+  const [head] = /\/\*\*[^]*?\*\//.exec(readFileSync(join(ROOT, 'bench', name, 'main.ts'), 'utf8')) ?? [''];
+  console.log(head.replace(/^\/\*\*\n?|\s*\*\/$/g, '').replace(/^ \* ?/gm, ''));
+  process.exit(0);
 }
 
 // Bundled inside the checkout, so that packages are found in its node_modules.
