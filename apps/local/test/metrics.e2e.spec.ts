@@ -83,8 +83,8 @@ const OWN: Readonly<Record<ServiceName, readonly Row[]>> = {
     ['jobmon_need_up', { need: 'log_stream' }, 1],
     ['jobmon_database_seconds_count', { label: 'log_record.store', code: 'OK' }],
   ],
-  // It looks into the database and asks the state machine to act: what becomes of that is counted there.
-  reaper: [],
+  // It looks into the database and asks the state machine to act: the transitions that come of it are counted there.
+  reaper: [['jobmon_reaped_total', { rule: 'lost client runs', outcome: 'ended' }, 1]],
 };
 
 describeApart('the metrics of', (mariadb) => {
@@ -149,6 +149,13 @@ describeApart('the metrics of', (mariadb) => {
     const heartbeat = { status: 'R', next_report_increment: 90 };
     expect(await post('v3/workflow_run/2000000000/log_heartbeat', heartbeat)).toBe(404);
     expect(await post('v4/workflows/1/pause', {}, { authorization: 'Bearer of-nobody' })).toBe(401);
+    const lost = await insertWorkflow(database, { tasks: 1, ...all });
+    const past = 'UPDATE workflow_run SET heartbeat_date = UTC_TIMESTAMP() - INTERVAL 1 SECOND WHERE id = ?';
+    await database.write({ label: 'silence' }, function* () {
+      yield { sql: past, params: [lost.workflow_run_id] };
+    });
+    const [reaper] = services.alive('reaper');
+    await until('the reaper has ended the lost run', async () => (await reaper!.metric('jobmon_reaped_total')) === 1);
     await listLogs({ connection: services.connection(), limit: 1 });
     expect((await run.wait()).status).toBe('DONE');
     await until('the scheduler holds nothing', async () => (await scheduler!.metric('jobmon_leases_held')) === 0);

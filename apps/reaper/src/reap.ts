@@ -2,8 +2,8 @@
 import { fixStatusInconsistency, JobmonError } from '@jobmon/contracts';
 import { CLIENTS_HEARD, servedSeconds, type Database } from '@jobmon/entities';
 import { send, type Messenger } from '@jobmon/messaging';
-import type { Config, Logger } from '@jobmon/runtime';
-import { RULES, type Finding, type Heard, type Rule } from './rules';
+import { metrics, type Config, type Logger } from '@jobmon/runtime';
+import { inconsistentWorkflows, RULES, type Finding, type Heard, type Rule } from './rules';
 
 /** Pieces of 1,000 attempts asked for in one pass for one agent; an agent beats with at most 100,000. */
 const PIECES_MAX = 100;
@@ -54,11 +54,14 @@ async function carryOut({ messenger, log, onFailure }: ReaperContext, rule: Rule
       const ended = await rule.end(messenger, id);
       attempts += ended?.attempts ?? 0;
       if (ended?.remaining === true) continue;
-      if (ended !== null) log.warn({ [what]: id, attempts, why }, ended.said);
+      if (ended === null) break;
+      metrics.reaped.inc({ rule: rule.name, outcome: 'ended' });
+      log.warn({ [what]: id, attempts, why }, ended.said);
       break;
     }
   } catch (error) {
     log.warn({ error, [what]: id, attempts, why }, `one of the ${rule.name} could not be ended and is tried again`);
+    metrics.reaped.inc({ rule: rule.name, outcome: 'failed' });
     onFailure?.({ of: rule.of, id, error: JobmonError.from(error) });
     if (rule.of === 'agent' && JobmonError.from(error).code === 'UNAVAILABLE') throw error;
   }
@@ -73,7 +76,10 @@ export async function mendInconsistent({ messenger, log }: ReaperContext, cursor
   try {
     const request = { workflow_id: cursor, increase_step: INCONSISTENT_STEP };
     const { wfid, fixed } = await send(messenger, fixStatusInconsistency, request);
-    if (fixed > 0) log.warn({ workflows: fixed }, 'failed workflows whose tasks are all done were mended');
+    if (fixed > 0) {
+      metrics.reaped.inc({ rule: inconsistentWorkflows.name, outcome: 'ended' }, fixed);
+      log.warn({ workflows: fixed }, 'failed workflows whose tasks are all done were mended');
+    }
     return wfid;
   } catch (error) {
     log.warn({ error, workflow_id: cursor }, 'inconsistent workflows could not be looked for and are looked for again');

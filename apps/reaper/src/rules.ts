@@ -243,7 +243,7 @@ const leftWorkflows: Rule = {
 };
 
 /** The fourth pass. By the index on the status, and the counts of each. */
-const inconsistentWorkflows: Rule = {
+export const inconsistentWorkflows: Rule = {
   of: 'workflow',
   name: 'failed workflows whose tasks are all done',
   each: 'call',

@@ -59,6 +59,8 @@ export const metrics = {
   leases_held: gauge('jobmon_leases_held', 'workflow runs held by lease', []),
   /** Leases taken, lost, released; and how often all leases of this process together were renewed. */
   leases: counter('jobmon_leases_total', 'what became of leases', ['what']),
+  /** What the reaper found past its deadline, by the rule's name: `ended` by it, or `failed` and tried again. */
+  reaped: counter('jobmon_reaped_total', 'what the reaper found past its deadline', ['rule', 'outcome']),
   /** The second copy of log records: `sent` to the sink's stream, `shed` for want of room, `stored` by this process, `refused` for their form. */
   log_records: counter('jobmon_log_records_total', 'log records on their way to the sink', ['outcome']),
   /** 1 while a need of this process (database, migrations, bus) is there, else 0. */
