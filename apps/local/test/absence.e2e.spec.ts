@@ -26,6 +26,8 @@ const TOKEN = 'token-of-the-absence';
 const LEASE_S = 9;
 /** Of runs and of workers: passed many times while the state machines are away. */
 const DEADLINE_S = 4;
+/** Of the client that dies: it must not pass before the state machines are away, which they are once a deadline of a worker has passed. */
+const DEAD_DEADLINE_S = 3 * DEADLINE_S;
 /**
  * All deadlines have passed for so long when a state machine comes back, also that after which a silent attempt is given up; so has the last sign that
  * clients were heard, and with it what somebody asked while it stood: nothing waits longer on the bus.
@@ -64,8 +66,8 @@ describeApart('the absence of all state machines', (mariadb) => {
   const rows = <T>(sql: string, params: readonly (string | number)[] = []): Promise<T[]> => database.read<T>(sql, params);
   const statusOf = async (table: 'workflow_run' | 'task_instance', id: number): Promise<string> =>
     (await rows<{ status: string }>(`SELECT status FROM ${table} WHERE id = ?`, [id]))[0]!.status;
-  const beat = (run_id: number) => () =>
-    ask('POST', `/workflow_run/${run_id}/log_heartbeat`, { status: 'R', next_report_increment: DEADLINE_S });
+  const beat = (run_id: number, next_report_increment: number) => () =>
+    ask('POST', `/workflow_run/${run_id}/log_heartbeat`, { status: 'R', next_report_increment });
   const report = (id: number) => () => ask('POST', `/task_instance/${id}/log_report_by`, { next_report_increment: DEADLINE_S });
 
   /** Until the end, each half second; after a refusal it is quiet for a while. */
@@ -77,10 +79,10 @@ describeApart('the absence of all state machines', (mariadb) => {
   };
 
   /** A client that runs, with so many attempts whose workers run. */
-  const client = async (tasks: number): Promise<{ run_id: number; attempt_ids: number[] }> => {
+  const client = async (tasks: number, deadline_s: number): Promise<{ run_id: number; attempt_ids: number[] }> => {
     const made = await insertWorkflow(database, { tasks, driver: 'client', run_status: 'E', workflow_status: 'F' });
     const { workflow_id, array_id, task_ids, task_resources_id } = made;
-    const increment = { next_report_increment: DEADLINE_S };
+    const increment = { next_report_increment: deadline_s };
     const link = { workflow_id, user: 'ada', jobmon_version: '3.6.0', ...increment };
     const run_id = (await ask<{ workflow_run_id: number }>('POST', '/workflow_run', link))!.workflow_run_id;
     for (const status of ['B', 'I', 'O', 'R'])
@@ -92,7 +94,7 @@ describeApart('the absence of all state machines', (mariadb) => {
     await ask('POST', `/array/${array_id}/transition_to_launched`, { ...increment, batch_number: 1 });
     for (const id of attempt_ids)
       await ask('POST', `/task_instance/${id}/log_running`, { ...increment, process_group_id: 1, nodename: 'n' });
-    await beat(run_id)();
+    await beat(run_id, deadline_s)();
     return { run_id, attempt_ids };
   };
 
@@ -149,9 +151,9 @@ describeApart('the absence of all state machines', (mariadb) => {
     const { workflowRunId: agents_run } = (await workflow.submit({ workingDirectory: user.path })) as { workflowRunId: number };
     await until('both commands run', () => started.every((file) => existsSync(file)), 60_000);
 
-    const alive = await client(3);
+    const alive = await client(3, DEADLINE_S);
     const [steady, doubted, dead_worker] = alive.attempt_ids as [number, number, number];
-    beats.push(beat(alive.run_id));
+    beats.push(beat(alive.run_id, DEADLINE_S));
     // As a client does: it asks after its workers, before any of them gets to speak.
     beats.push(() => ask('POST', `/workflow_run/${alive.run_id}/set_status_for_triaging`, {}));
     beats.push(report(steady));
@@ -165,7 +167,7 @@ describeApart('the absence of all state machines', (mariadb) => {
     ).then(() => undefined);
     // A rejection is thrown where it is waited for.
     beating.catch(() => undefined);
-    const dead = await client(1);
+    const dead = await client(1, DEAD_DEADLINE_S);
     // One worker was not heard of for a moment, was asked after, and would speak again: from now on nobody hears it.
     await until('it is asked after', async () => (await statusOf('task_instance', doubted)) === 'T', 60_000);
     await Promise.all(services.alive('state-machine').map((one) => one.end('SIGKILL')));
