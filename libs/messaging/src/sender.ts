@@ -1,6 +1,7 @@
 /**
  * How the api sends calls: those of an operation with a batch key are coalesced, one message of an operation in flight at a
- * time, split so that no message is larger than the bus takes. Calls of other operations go as messages of their own.
+ * time (two at 64 callers measured no faster), split so that no message is larger than the bus takes. Calls of other operations go as messages of
+ * their own.
  */
 import { MESSAGE_BYTES_MAX, type Operation, type ReplyOf, type RequestOf } from '@jobmon/contracts';
 import { Coalescer } from './coalescer';
