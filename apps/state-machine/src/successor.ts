@@ -11,16 +11,26 @@ import {
   type RequestOf,
   type ResumeMode,
   type resumeWorkflow,
+  type retryTasks,
   type WorkflowStatus,
 } from '@jobmon/contracts';
 import { instancesByStatus, type Database, type Dialect, type Procedure, type Statement } from '@jobmon/entities';
 import type { LiveRun, LockedWorkflow } from './reset';
 import type { RunChange } from './run-report';
 import { findChanges } from './resource-change';
-import type { LinkingCommand } from './workflow-command';
 import { isStopping, setPaused, tellToEnd } from './workflow-control';
 import { insertEvent } from './workflow-event';
 import { followedBy, insertRun } from './workflow-run';
+
+/** A command that links a server run when it has made its tasks ready, unless one is live. */
+export type LinkingCommand =
+  | { readonly operation: 'workflow.resume'; readonly request: RequestOf<typeof resumeWorkflow> }
+  | {
+      readonly operation: 'workflow.retry';
+      readonly request: RequestOf<typeof retryTasks>;
+      /** Found before, ascending; null: all that failed. Not stored: the same request finds the same. */
+      readonly task_ids: readonly number[] | null;
+    };
 
 /** What the new run is made of. */
 export interface Successor {

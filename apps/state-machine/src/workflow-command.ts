@@ -14,8 +14,6 @@ import {
   type Lease,
   type RequestOf,
   type resetWorkflow,
-  type resumeWorkflow,
-  type retryTasks,
   type setResumeState,
   type startOverWorkflow,
   type updateTaskStatuses,
@@ -36,15 +34,12 @@ import {
 import { changeResources, findChanges } from './resource-change';
 import { endSilentKilled, finalizeOverdueRuns } from './resume';
 import type { RunChange } from './run-report';
-import { hasUnended, linkSuccessor, meetRun, modeOf, resumeEvent } from './successor';
+import { hasUnended, linkSuccessor, meetRun, modeOf, resumeEvent, type LinkingCommand } from './successor';
 import { guarded } from './guard';
 import { Transition, type Asker, type ChangedTasks, type LockedTask } from './transition';
 import { WAITING_COMMANDS } from './workflow-control';
 import { insertEvent } from './workflow-event';
 import { isLeaseLost } from './workflow-run-lease';
-
-/** A command that links a server run when it has made its tasks ready, unless one is live. */
-export type LinkingCommand = Extract<WorkflowCommand, { readonly operation: 'workflow.resume' | 'workflow.retry' }>;
 
 export type WorkflowCommand =
   | { readonly operation: 'workflow.set_resume_state'; readonly request: RequestOf<typeof setResumeState> }
@@ -56,13 +51,7 @@ export type WorkflowCommand =
       readonly task_ids: readonly number[] | null;
     }
   | { readonly operation: 'workflow.start_over'; readonly request: RequestOf<typeof startOverWorkflow> }
-  | { readonly operation: 'workflow.resume'; readonly request: RequestOf<typeof resumeWorkflow> }
-  | {
-      readonly operation: 'workflow.retry';
-      readonly request: RequestOf<typeof retryTasks>;
-      /** As above; null: all that failed. */
-      readonly task_ids: readonly number[] | null;
-    };
+  | LinkingCommand;
 
 /** How far a command is, as its row says it. */
 export interface Progress {

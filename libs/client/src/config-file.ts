@@ -1,9 +1,16 @@
 /** The file that `JOBMON__CONFIG_FILE` names, as far as a client reads it: where its server is. */
 import { readFileSync } from 'node:fs';
 import { JobmonError } from '@jobmon/contracts';
-import type { Server } from './profile';
+import type { TokenSource } from './send';
 
 type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Where the api answers and what to show it. */
+export interface Server {
+  readonly url: string;
+  /** Its text; or where it is had anew each time, for one that a login gave. */
+  readonly token?: string | TokenSource;
+}
 
 /**
  * The server that the file's section `http` names by `service_url` and `token`; undefined when it names none. `$NAME` and `${NAME}` in

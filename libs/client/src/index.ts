@@ -44,7 +44,8 @@ export { printProgress, progressText } from './progress';
 export type { BrokenRule } from './graph';
 export type { Identity } from './identity';
 export { JobmonError, VERSION, type ErrorCode } from '@jobmon/contracts';
-export { Connection, isServerUnreachable, type CallOf, type ConnectionOptions, type SendOptions } from './send';
+export type { Server } from './config-file';
+export { Connection, isServerUnreachable, type CallOf, type ConnectionOptions, type SendOptions, type TokenSource } from './send';
 export {
   discover,
   loginByBrowser,
@@ -54,8 +55,8 @@ export {
   type ProviderDocument,
   type Tokens,
 } from './openid';
-export { loginToken, storedLogin, storeLogin, type StoredLogin, type TokenSource } from './stored-login';
-export { findServer, loginName, profilePath, removeProfile, writeProfile, type Profile, type Server } from './profile';
+export { loginToken, storedLogin, storeLogin, type StoredLogin } from './stored-login';
+export { findServer, loginName, profilePath, removeProfile, writeProfile, type Profile } from './profile';
 export {
   readWorkflowFile,
   WorkflowFile,

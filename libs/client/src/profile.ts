@@ -8,10 +8,10 @@ import { chmodSync, closeSync, fstatSync, mkdirSync, openSync, readFileSync, ren
 import { userInfo } from 'node:os';
 import path from 'node:path';
 import { getAlive, JobmonError } from '@jobmon/contracts';
-import { serverInFile } from './config-file';
+import { serverInFile, type Server } from './config-file';
 import { profilePath } from './profile-path';
 import { Connection, serverUnreachable } from './send';
-import { loginToken, type TokenSource } from './stored-login';
+import { loginToken } from './stored-login';
 
 export { profilePath };
 
@@ -27,13 +27,6 @@ export interface Profile {
   readonly process_start: string | null;
   /** ISO 8601, UTC; for people. */
   readonly started_at: string;
-}
-
-/** Where the api answers and what to show it. */
-export interface Server {
-  readonly url: string;
-  /** Its text; or where it is had anew each time, for one that a login gave. */
-  readonly token?: string | TokenSource;
 }
 
 /**

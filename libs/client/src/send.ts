@@ -19,7 +19,6 @@ import {
 } from '@jobmon/contracts';
 import type { z } from 'zod';
 import { serverSentData } from './server-sent-data';
-import type { TokenSource } from './stored-login';
 
 /** Tries of one call, the first included; with the waits below they spread over about 20 s. */
 const TRIES_MAX = 10;
@@ -45,6 +44,9 @@ export interface SendOptions {
   /** Tries in all; 10 when absent. 1 for whoever would rather decide anew than repeat. */
   readonly tries_max?: number;
 }
+
+/** A token that is asked for when it is needed; told the one that was refused, it answers another when there is one. */
+export type TokenSource = (refused?: string) => Promise<string | undefined>;
 
 export interface ConnectionOptions {
   /** Where the api answers, e.g. `http://127.0.0.1:8070`; several addresses of one server with commas between them. */

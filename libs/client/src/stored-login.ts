@@ -9,6 +9,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { JobmonError } from '@jobmon/contracts';
 import { tokenRequest, type Tokens } from './openid';
 import { profilePath } from './profile-path';
+import type { TokenSource } from './send';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -19,9 +20,6 @@ export interface StoredLogin extends Tokens {
   readonly token_endpoint: string;
   readonly revocation_endpoint: string | null;
 }
-
-/** A token that is asked for when it is needed; told the one that was refused, it answers another when there is one. */
-export type TokenSource = (refused?: string) => Promise<string | undefined>;
 
 /** A token is made new when less than this is left of it. */
 const LEFT_MS_MIN = 30_000;
