@@ -9,6 +9,9 @@ import type { Fault, TcpProxy } from '@jobmon/testkit';
 /** Seconds since the machine's start: the clock that the commands read too. */
 export const uptime = (): number => Number(readFileSync('/proc/uptime', 'latin1').split(' ')[0]);
 
+/** What to take from a time of the machine's other clock, in seconds of 1970, to have it by this one: the database and the logs tell that one. */
+export const zeroOfUptime = (): number => Date.now() / 1_000 - uptime();
+
 /** One thing that may be done to a target. `seconds` is how long it lasts. */
 export interface Blow {
   readonly kind: string;

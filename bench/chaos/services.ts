@@ -16,16 +16,18 @@ import {
   SERVICES,
   TcpProxy,
   UserFolder,
+  type Holder,
+  type LogLine,
   type ServiceName,
   type ServiceProcess,
   freePort,
 } from '@jobmon/testkit';
 import { createConnection } from 'mysql2/promise';
 import { AgentProcess } from './agent-process';
-import { breaking, Fire, freezing, uptime, type Blow, type Target } from './faults';
+import { breaking, Fire, freezing, uptime, zeroOfUptime, type Blow, type Target } from './faults';
 import { NATIVE_LIMIT, NATIVE_WIDTH, submitNative } from './native-run';
 import { CLIENT_DEADLINE_SECONDS, CLIENT_LIMIT, CLIENT_WIDTH, HEARTBEAT, PythonRun } from './python-run';
-import { verdictOf, type Judged } from './verdict';
+import { verdictOf, type Ended, type Judged } from './verdict';
 
 export interface ServicesUnderFire {
   readonly tasks: number;
@@ -63,6 +65,8 @@ const STARTS_MAX = 10;
 /** One process of a service, whichever it is at the moment. */
 class Member {
   private process!: ServiceProcess;
+  /** All that it was, one after the other. */
+  private readonly processes: ServiceProcess[] = [];
   private health: string | undefined;
 
   constructor(
@@ -79,7 +83,13 @@ class Member {
 
   begin(): void {
     this.process = this.start();
+    this.processes.push(this.process);
     this.health = undefined;
+  }
+
+  /** What it logged with these words. */
+  said(words: string): LogLine[] {
+    return this.processes.flatMap(({ lines }) => lines.filter(({ message }) => message === words));
   }
 
   hasStarted(): Promise<unknown> {
@@ -227,6 +237,7 @@ export async function playServices({ tasks, python_tasks, minutes, grace_seconds
         ...(['api', 'state-machine', 'scheduler'] as const).map((name) => namesOf(members, name)),
         agents.map(({ name }) => name),
       ],
+      holders: await holdersOf(members, query),
       needsOfAgents: [namesOf(members, 'reaper')],
       clientAway: python?.deaths ?? [],
       bound_seconds: (of) => (of === 'python' ? CLIENT_DEADLINE_SECONDS : LEASE_SECONDS) + grace_seconds,
@@ -248,6 +259,21 @@ export async function playServices({ tasks, python_tasks, minutes, grace_seconds
 
 const namesOf = (members: readonly Member[], service: ServiceName): string[] =>
   members.filter((member) => member.service === service).map(({ name }) => name);
+
+/** Which scheduler drives which workflow from when on, as they said themselves. */
+async function holdersOf(members: readonly Member[], query: Ended['query']): Promise<Holder[]> {
+  const rows = await query<{ id: number; name: string }>('SELECT id, name FROM workflow');
+  const names = new Map(rows.map(({ id, name }) => [Number(id), name]));
+  return members
+    .flatMap((member) =>
+      member.said('the run is scheduled from here').map(({ time, workflow_id }) => ({
+        workflow: names.get(Number(workflow_id)) ?? 'nowhere',
+        name: member.name,
+        from: Date.parse(String(time)) / 1_000 - zeroOfUptime(),
+      })),
+    )
+    .sort((a, b) => a.from - b.from);
+}
 
 function targetOf(member: Member): Target {
   return {

@@ -14,7 +14,7 @@ import {
   type Silence,
   type Violation,
 } from '@jobmon/testkit';
-import { uptime } from './faults';
+import { zeroOfUptime } from './faults';
 
 export interface Workflow {
   /** Its tasks are called `NAME_POSITION`, and a position waits for the one a width before it. */
@@ -26,7 +26,7 @@ export interface Workflow {
   readonly lasts?: ReadonlyMap<string, number>;
 }
 
-export interface Ended extends Pick<Course, 'faults' | 'needs' | 'needsOfAgents' | 'clientAway' | 'bound_seconds'> {
+export interface Ended extends Pick<Course, 'faults' | 'holders' | 'needs' | 'needsOfAgents' | 'clientAway' | 'bound_seconds'> {
   readonly query: <Row>(sql: string) => Promise<Row[]>;
   /** The folder with the commands' log. */
   readonly work: string;
@@ -113,8 +113,7 @@ async function stepsOf(
   { query, workflows, hosts }: Ended,
   log: readonly Executed[],
 ): Promise<Pick<Course, 'attempts' | 'clientSteps'>> {
-  // The database's clock is the machine's here; its zero is not.
-  const zero = Date.now() / 1_000 - uptime();
+  const zero = zeroOfUptime();
   const rows = await query<{ id: number; task: string; to_status: string; at: string; state: string | null }>(
     `SELECT h.task_instance_id AS id, t.name AS task, h.to_status, a.state_directory AS state,
             TIMESTAMPDIFF(SECOND, '1970-01-01', h.date) + h.microsecond / 1000000 AS at

@@ -198,6 +198,7 @@ export async function play(tasks: number, from?: string): Promise<Story> {
       ],
       hosts: new Map(agents.map((agent) => [agent.state, agent.name])),
       needs: [],
+      holders: [],
       needsOfAgents: [],
       clientAway: python.deaths,
       bound_seconds: () => LEASE_SECONDS,

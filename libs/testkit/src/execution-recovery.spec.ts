@@ -35,6 +35,7 @@ const attempt = (
 const course = (faults: readonly Fault[], attempts: readonly AttemptTimes[], more: Partial<Course> = {}): Course => ({
   faults,
   attempts,
+  holders: [],
   needs: [['MariaDB'], ['api-0', 'api-1'], ['agent-0', 'agent-1']],
   needsOfAgents: [['reaper-0', 'reaper-1']],
   clientSteps: [],
@@ -54,6 +55,24 @@ it('counts from the strike to the start of a command whose task was queued later
 it('waits for each workflow that has work left: the scheduler that was hit held one of them', () => {
   const other = { ...attempt(3, 108, 109, 110), workflow: 'other' };
   expect(workOf(course([fault('scheduler', 'scheduler-0', 100, 130)], [attempt(1, 101, 102, 103), other]))).toEqual([9]);
+});
+
+it('counts anew from the strike on the scheduler that holds the workflow, while the first fault may still take its time', () => {
+  const faults = [fault('state-machine', 'state-machine-0', 100, 101), fault('scheduler', 'scheduler-1', 106, 130)];
+  const attempts = [attempt(1, 112, 113, 114)];
+  const held = (name: string, from = 90, workflow = 'native') => ({ holders: [{ workflow, name, from }] });
+  expect(workOf(course(faults, attempts, held('scheduler-1')))).toEqual([7, 7]);
+  for (const [name, from, workflow] of [
+    ['scheduler-0', 90, 'native'],
+    ['scheduler-1', 107, 'native'],
+    ['scheduler-1', 90, 'other'],
+  ] as const)
+    expect(workOf(course(faults, attempts, held(name, from, workflow)))).toEqual([13, 7]);
+  const slow = [faults[0]!, { ...faults[1]!, kind: 'delay', isDown: false }];
+  expect(workOf(course(slow, attempts, held('scheduler-1')))).toEqual([13, 7]);
+  // Late by itself before the second one struck.
+  const later = [faults[0]!, fault('scheduler', 'scheduler-1', 111.5, 130)];
+  expect(workOf(course(later, [attempt(1, 112, 113, 114)], held('scheduler-1')))).toEqual([13, 1.5]);
 });
 
 it('has nothing to count when no work was left', () => {

@@ -5,7 +5,8 @@
  * The clock of a fault starts when it strikes, since whatever there are two of must go on without the one that was hit. It starts anew
  * whenever an outage ends that was there before things went on: a time in which something that all work needs had no sound copy left (the
  * database, the bus, a wire to them, both of a service, both agents; of an agent also the next fault on the same one). What was being
- * recovered has to begin again then.
+ * recovered has to begin again then. So it has, from the strike on, when meanwhile the scheduler is hit that holds the workflow: its lease must run out
+ * first. That counts only while the first fault's own time lasts, and the second fault is measured as well.
  */
 import type { Violation } from './execution-check';
 
@@ -41,10 +42,19 @@ export interface AttemptTimes {
   readonly ended_at: number | null;
 }
 
+/** From this moment on the scheduler of this name holds a workflow, until another one does. */
+export interface Holder {
+  readonly workflow: string;
+  readonly name: string;
+  readonly from: number;
+}
+
 export interface Course {
   readonly faults: readonly Fault[];
   /** Of what the server drives. */
   readonly attempts: readonly AttemptTimes[];
+  /** Oldest first. */
+  readonly holders: readonly Holder[];
   /** Names that stand in for one another, and without all of which nothing goes on. */
   readonly needs: readonly (readonly string[])[];
   /** The same of what ends the attempts of an agent that is gone. */
@@ -74,9 +84,10 @@ interface Span {
 export function recoveriesOf(course: Course): Recovery[] {
   const outages = outagesOf(course.faults, course.needs);
   const outagesOfAgents = [...outages, ...outagesOf(course.faults, course.needsOfAgents)];
-  const workflows = [...new Set(course.attempts.map(({ workflow }) => workflow))].map((name) =>
-    course.attempts.filter(({ workflow, started_at }) => workflow === name && started_at !== null),
-  );
+  const workflows = [...new Set(course.attempts.map(({ workflow }) => workflow))].map((name) => ({
+    name,
+    attempts: course.attempts.filter(({ workflow, started_at }) => workflow === name && started_at !== null),
+  }));
   return course.faults.map((fault) => {
     const itself = fault.ready_at === null ? null : elapsed(fault.to, () => fault.ready_at, outages);
     let work: number | null;
@@ -86,7 +97,13 @@ export function recoveriesOf(course: Course): Recovery[] {
         ...outages,
         ...course.clientAway,
       ]);
-    else work = latest(workflows.map((attempts) => elapsed(fault.from, (after) => throughAll(attempts, after), outages)));
+    else
+      work = latest(
+        workflows.map(({ name, attempts }) => {
+          const begunAgain = [...outages, ...strikesOnHolder(name, fault, course)];
+          return elapsed(fault.from, (after) => throughAll(attempts, after), begunAgain);
+        }),
+      );
     return { fault, work, itself };
   });
 }
@@ -115,6 +132,15 @@ function throughAll(started: readonly AttemptTimes[], after: number): number | n
     if (queued_at > after && (first === null || started_at! < first)) first = started_at;
   }
   return first;
+}
+
+/** Moments at which the scheduler that held a workflow was hit while the time that a fault may take was not over. */
+function strikesOnHolder(workflow: string, fault: Fault, { faults, holders, bound_seconds }: Course): Span[] {
+  const until = fault.from + bound_seconds(fault.of);
+  return faults
+    .filter((one) => one !== fault && one.isDown && one.from > fault.from && one.from <= until)
+    .filter(({ name, from }) => holders.findLast((one) => one.workflow === workflow && one.from <= from)?.name === name)
+    .map(({ from }) => ({ from, to: from }));
 }
 
 const latest = (values: readonly (number | null)[]): number | null => {
