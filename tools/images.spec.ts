@@ -76,6 +76,12 @@ describe('agent-init', () => {
     expect([code, said]).toEqual([5, 'ready\ngot 1\ngot 2\n']);
   }, 30_000);
 
+  it('hands on the signal that the program asks for in its first moment', () => {
+    const program = "trap 'exit 5' TERM; kill -s TERM $PPID; while :; do sleep 0.01; done";
+    const ends = Array.from({ length: 50 }, () => spawnSync(init, ['sh', '-c', program], { timeout: 10_000 }).status);
+    expect(new Set(ends)).toEqual(new Set([5]));
+  }, 60_000);
+
   const canTry = spawnSync('unshare', ['--pid', '--fork', '--mount-proc', 'true']).status === 0;
   (canTry ? it : it.skip)(
     'as PID 1 waits for those that lost their parents (skipped where no namespace can be made)',
