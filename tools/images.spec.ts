@@ -64,7 +64,8 @@ describe('agent-init', () => {
   });
 
   it('hands a signal on, waits for what the program does with it, and hands on the second one too', async () => {
-    const program = "n=0; trap 'n=$((n+1)); echo got $n; [ $n -lt 2 ] || exit 5' TERM; echo ready; while :; do sleep 0.05; done";
+    const program =
+      "n=0; trap 'n=$((n+1)); echo got $n; [ $n -lt 2 ] || exit 5' TERM; echo ready; for i in $(seq 400); do sleep 0.05; done";
     const child = spawn(init, ['sh', '-c', program], { stdio: ['ignore', 'pipe', 'inherit'] });
     let said = '';
     child.stdout.on('data', (data) => {
@@ -77,7 +78,7 @@ describe('agent-init', () => {
   }, 30_000);
 
   it('hands on the signal that the program asks for in its first moment', () => {
-    const program = "trap 'exit 5' TERM; kill -s TERM $PPID; while :; do sleep 0.01; done";
+    const program = "trap 'exit 5' TERM; kill -s TERM $PPID; for i in $(seq 400); do sleep 0.01; done";
     const ends = Array.from({ length: 50 }, () => spawnSync(init, ['sh', '-c', program], { timeout: 10_000 }).status);
     expect(new Set(ends)).toEqual(new Set([5]));
   }, 60_000);

@@ -3,7 +3,7 @@
 // Arguments go to Jest: `npm test -- libs/contracts`. Addresses in JOBMON_TEST_MARIADB_URL and JOBMON_TEST_NATS_URL are used instead of private
 // servers. Where one can't be had its tests are skipped and say why; with CI=true that is a failure.
 import { spawn } from 'node:child_process';
-import { accessSync, constants, mkdtempSync, readFileSync, rmSync, statfsSync } from 'node:fs';
+import { accessSync, constants, existsSync, mkdtempSync, readFileSync, rmSync, statfsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startMariadb } from './mariadb.mjs';
@@ -14,6 +14,8 @@ import { setUp, SetupError } from './setup.mjs';
 const isCi = process.env.CI === 'true';
 /** Bytes that a whole run of the tests may leave in temporary files at one time. */
 const FREE_BYTES_MIN = 4 * 1024 ** 3;
+/** How long Jest may take to end once its results are written. */
+const LEFT_OPEN_MS_MAX = 60_000;
 
 /**
  * In memory where there is room: every transaction waits for the disk, and the tests make some hundred thousand of them. What they
@@ -79,7 +81,16 @@ const jest = spawn(
   { stdio: 'inherit', env },
 );
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => jest.kill(signal));
+// Jest says that something was left open and waits for it without end. A person sees it and presses Ctrl-C; in CI it is a failure.
+let endedAt;
+const leftOpen = setInterval(() => {
+  endedAt ??= existsSync(results) ? Date.now() : undefined;
+  if (!isCi || endedAt === undefined || Date.now() - endedAt < LEFT_OPEN_MS_MAX) return;
+  console.log('A test left a process, a socket or a timer behind: Jest has its results and does not end. It is stopped.');
+  jest.kill('SIGKILL');
+}, 1000);
 const code = await new Promise((resolve) => jest.on('exit', (exit) => resolve(exit ?? 1)));
+clearInterval(leftOpen);
 await mariadb?.stop();
 await nats?.stop();
 
