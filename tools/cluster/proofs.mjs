@@ -5,7 +5,6 @@ import path from 'node:path';
 import { adminProofs } from './proofs-admin.mjs';
 import { migrationProofs } from './proofs-migration.mjs';
 import { refusalProofs } from './proofs-refusals.mjs';
-import { schemaProofs } from './proofs-schemas.mjs';
 import { System } from './system.mjs';
 import { VARIANTS } from './variants.mjs';
 
@@ -131,7 +130,6 @@ export function proofsOf({ root, env }) {
     { name: 'node', prove: node },
     { name: 'refusals', prove: refusals },
     { name: 'dry-run', prove: dryRun },
-    ...schemaProofs({ root, call, cluster, done }),
     { name: 'uninstall', prove: uninstall },
     ...adminProofs({ root, env, done }),
     ...migrationProofs({ root, cluster, done }),
