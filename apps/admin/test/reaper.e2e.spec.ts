@@ -2,19 +2,16 @@
  * Reapers as processes of their own beside a state machine and an api that comes late: an agent that nobody could hear keeps what it holds, one
  * that is silent while it could be heard loses it, and a reaper that is killed is replaced by the one that waited.
  */
-import { openDatabase, type Database } from '@jobmon/entities';
 import { BUS_SERVICES, natsAccounts } from '@jobmon/messaging';
 import {
-  buildHouse,
   describeApart,
   insertWorkflow,
-  NatsProcess,
-  Services,
+  SystemApart,
   until,
-  UserFolder,
-  type DatabaseKind,
+  type NatsProcess,
+  type Services,
+  type TestDatabase,
 } from '@jobmon/testkit';
-import { pino } from 'pino';
 import { typed } from './typed';
 
 const LEASE_SECONDS = 3;
@@ -23,33 +20,21 @@ const passwordOf = (service: string): string => `of ${service}`;
 const ACCOUNTS = natsAccounts(Object.fromEntries(BUS_SERVICES.map((name) => [name, passwordOf(name)])) as never);
 
 describeApart('reapers apart', (mariadb) => {
-  let place: Awaited<ReturnType<DatabaseKind['place']>>;
-  let user: UserFolder;
+  let system: SystemApart;
   let nats: NatsProcess;
   let services: Services;
-  let database: Database;
+  let database: TestDatabase;
   beforeAll(async () => {
-    buildHouse();
-    [place, nats, user] = [await mariadb.place(), await NatsProcess.start(ACCOUNTS), new UserFolder()];
-    services = new Services({
-      folder: user.folder('services'),
-      database_url: place.url,
-      nats_url: nats.url,
+    system = await SystemApart.open(mariadb, ACCOUNTS);
+    ({ nats, database } = system);
+    services = system.services({
       nats_password: passwordOf,
       token: 'token-of-reapers-apart',
       env: { JOBMON__AGENT__LEASE_SECONDS: String(LEASE_SECONDS) },
     });
-    await services.migrate();
-    database = await openDatabase({ url: place.url, log: pino({ level: 'silent' }) });
     await services.start({ 'state-machine': 1, reaper: 2 });
   }, 120_000);
-  afterAll(async () => {
-    await services?.stop('SIGKILL');
-    await database?.close();
-    await nats?.remove();
-    await user?.remove();
-    await place?.remove();
-  }, 60_000);
+  afterAll(() => system?.remove(), 120_000);
 
   const change = (sql: string, ...params: (string | number)[]) =>
     database.write({ label: 'test' }, function* () {
@@ -81,7 +66,7 @@ describeApart('reapers apart', (mariadb) => {
       ...(user !== null && { JOBMON__NATS__USER: user, JOBMON__NATS__PASSWORD: passwordOf(user) }),
     };
     Object.assign(process.env, settings);
-    return typed('reaper', 'once', '--db', place.url, ...flags).finally(() => {
+    return typed('reaper', 'once', '--db', database.url, ...flags).finally(() => {
       for (const name of Object.keys(settings)) delete process.env[name];
     });
   };

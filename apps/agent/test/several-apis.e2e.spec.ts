@@ -9,15 +9,14 @@ import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { Tool } from '@jobmon/client';
 import {
-  buildHouse,
   describeApart,
-  NatsProcess,
   ROOT,
-  Services,
+  SystemApart,
   TcpProxy,
   until,
-  UserFolder,
+  type Services,
   type TestDatabase,
+  type UserFolder,
 } from '@jobmon/testkit';
 
 const TOKEN = 'token-of-several-apis';
@@ -26,8 +25,8 @@ const LEASE_SECONDS = 9;
 const WAIT_MS_MAX = 90_000;
 
 describeApart('an agent of several apis', (mariadb) => {
+  let system: SystemApart;
   let user: UserFolder;
-  let nats: NatsProcess;
   let database: TestDatabase;
   let services: Services;
   let agent: ChildProcess | undefined;
@@ -36,14 +35,11 @@ describeApart('an agent of several apis', (mariadb) => {
   let chosen: string;
 
   beforeAll(async () => {
-    buildHouse();
-    user = new UserFolder();
-    [nats, database] = await Promise.all([NatsProcess.start(), mariadb.open()]);
+    system = await SystemApart.open(mariadb);
+    ({ user, database } = system);
     service = await TcpProxy.to(() => chosen);
-    services = new Services({
-      folder: user.folder('services'),
-      database_url: database.url,
-      nats_url: nats.url,
+    system.alsoEnd(() => service.close());
+    services = system.services({
       token: TOKEN,
       env: {
         JOBMON__AGENT__LEASE_SECONDS: String(LEASE_SECONDS),
@@ -53,13 +49,7 @@ describeApart('an agent of several apis', (mariadb) => {
     await services.start({ api: 2, 'state-machine': 1, scheduler: 1, reaper: 1 });
   }, 120_000);
   afterEach(endAgent, 30_000);
-  afterAll(async () => {
-    await services?.stop('SIGKILL');
-    await service?.close();
-    await database?.drop();
-    await nats?.remove();
-    await user?.remove();
-  }, 120_000);
+  afterAll(() => system?.remove(), 120_000);
 
   function startAgent(url: string): void {
     const said = openSync(path.join(user.path, 'agent.log'), 'a');

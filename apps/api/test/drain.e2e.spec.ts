@@ -1,33 +1,23 @@
 /** An api that is told to stop while clients go on to open connections, as they do behind an address that has not heard of it yet. */
 import http from 'node:http';
 import { setTimeout as pause } from 'node:timers/promises';
-import { buildHouse, describeApart, NatsProcess, Services, UserFolder, type TestDatabase } from '@jobmon/testkit';
+import { describeApart, SystemApart, type Services } from '@jobmon/testkit';
 
 const DRAIN_SECONDS = 2;
 const STOP_MS_MAX = 20_000;
 
 describeApart('an api that is told to stop', (mariadb) => {
-  let user: UserFolder;
-  let nats: NatsProcess;
-  let database: TestDatabase;
+  let system: SystemApart;
   let services: Services;
   /** Of the last answer: whether its connection may be used again. */
   let isKept: boolean;
 
   beforeAll(async () => {
-    buildHouse();
-    user = new UserFolder();
-    [nats, database] = await Promise.all([NatsProcess.start(), mariadb.open()]);
-    const place = { folder: user.folder('services'), database_url: database.url, nats_url: nats.url, token: 'a'.repeat(32) };
-    services = new Services({ ...place, env: { JOBMON__SERVICE__DRAIN_SECONDS: String(DRAIN_SECONDS) } });
+    system = await SystemApart.open(mariadb);
+    services = system.services({ token: 'a'.repeat(32), env: { JOBMON__SERVICE__DRAIN_SECONDS: String(DRAIN_SECONDS) } });
     await services.start({ api: 1 });
   }, 120_000);
-  afterAll(async () => {
-    await services?.stop('SIGKILL');
-    await database?.drop();
-    await nats?.remove();
-    await user?.remove();
-  }, 120_000);
+  afterAll(() => system?.remove(), 120_000);
 
   /** The status of an answer, if not said else over a connection of its own; 0 when there was none. */
   const ask = (url: string, agent: http.Agent | false = false): Promise<number> =>

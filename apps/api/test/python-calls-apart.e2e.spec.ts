@@ -4,16 +4,14 @@
  */
 import { randomInt } from 'node:crypto';
 import {
-  buildHouse,
   describeApart,
   insertWorkflow,
-  NatsProcess,
-  Services,
+  SystemApart,
   TcpProxy,
   until,
-  UserFolder,
   type InsertedWorkflow,
   type ServiceProcess,
+  type Services,
   type TestDatabase,
 } from '@jobmon/testkit';
 
@@ -24,10 +22,8 @@ const COMMAND = 'y'.repeat(65_000);
 const TASKS = Math.ceil(BIND_BYTES_MIN / COMMAND.length);
 
 describeApart('calls of the Python protocol', (mariadb) => {
-  let user: UserFolder;
-  let nats: NatsProcess;
+  let system: SystemApart;
   /** Between the services and NATS. */
-  let wire: TcpProxy;
   let database: TestDatabase;
   let services: Services;
   let api: ServiceProcess;
@@ -36,28 +32,22 @@ describeApart('calls of the Python protocol', (mariadb) => {
   const bus = { bytes: 0, commands: 0 };
 
   beforeAll(async () => {
-    buildHouse();
-    user = new UserFolder();
-    [nats, database] = await Promise.all([NatsProcess.start(), mariadb.open()]);
-    wire = await TcpProxy.to(nats.url, 0, () => ({
+    system = await SystemApart.open(mariadb);
+    const { nats } = system;
+    database = system.database;
+    const wire = await TcpProxy.to(nats.url, 0, () => ({
       heard: (_direction, data) => {
         if (data === 'end') return;
         bus.bytes += data.length;
         if (data.includes(COMMAND.slice(0, 100))) bus.commands += 1;
       },
     }));
-    const place = { folder: user.folder('services'), database_url: database.url, nats_url: wire.url(nats.url) };
-    services = new Services({ ...place, token: 'token-of-calls-apart' });
+    system.alsoEnd(() => wire.close());
+    services = system.services({ token: 'token-of-calls-apart', nats_url: wire.url(nats.url) });
     await services.start({ api: 1, 'state-machine': 1 });
     [api, machine] = [services.alive('api')[0]!, services.alive('state-machine')[0]!];
   }, 120_000);
-  afterAll(async () => {
-    await services?.stop('SIGKILL');
-    await wire?.close();
-    await database?.drop();
-    await nats?.remove();
-    await user?.remove();
-  }, 120_000);
+  afterAll(() => system?.remove(), 120_000);
 
   const ask = async (method: 'POST' | 'PUT', route: string, body: unknown): Promise<{ status: number; json: unknown }> => {
     const headers = { 'content-type': 'application/json' };

@@ -6,20 +6,17 @@ import { existsSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { Tool } from '@jobmon/client';
 import { CLIENT_RETRY_SECONDS } from '@jobmon/contracts';
-import { CLIENTS_HEARD, openDatabase, type Database } from '@jobmon/entities';
+import { CLIENTS_HEARD, type Database } from '@jobmon/entities';
 import {
-  buildHouse,
   describeApart,
   execute,
   freePort,
   insertWorkflow,
-  NatsProcess,
-  Services,
+  SystemApart,
   until,
-  UserFolder,
-  type DatabaseKind,
+  type Services,
+  type UserFolder,
 } from '@jobmon/testkit';
-import { pino } from 'pino';
 import { AgentProcess } from './agent-process';
 
 const TOKEN = 'token-of-the-absence';
@@ -41,11 +38,9 @@ const QUIET_MS = 8_000;
 
 describeApart('the absence of all state machines', (mariadb) => {
   let user: UserFolder;
-  let place: Awaited<ReturnType<DatabaseKind['place']>>;
-  let nats: NatsProcess;
+  let system: SystemApart;
   let services: Services;
   let database: Database;
-  let port: number;
   const agents: AgentProcess[] = [];
   /** What living ones do every half second. */
   const beats: (() => Promise<unknown>)[] = [];
@@ -99,14 +94,10 @@ describeApart('the absence of all state machines', (mariadb) => {
   };
 
   beforeAll(async () => {
-    buildHouse();
-    user = new UserFolder();
-    [place, nats, port] = await Promise.all([mariadb.place(), NatsProcess.start(), freePort()]);
-    database = await openDatabase({ url: place.url, log: pino({ level: 'silent' }) });
-    services = new Services({
-      folder: user.folder('services'),
-      database_url: place.url,
-      nats_url: nats.url,
+    system = await SystemApart.open(mariadb);
+    ({ user, database } = system);
+    const port = await freePort();
+    services = system.services({
       token: TOKEN,
       env: {
         JOBMON__AGENT__LEASE_SECONDS: String(LEASE_S),
@@ -121,20 +112,16 @@ describeApart('the absence of all state machines', (mariadb) => {
         JOBMON__AGENT__LEASE_SECONDS: String(LEASE_S),
         JOBMON__AGENT__STATE_DIRECTORY: user.folder(`state-${name}`),
       };
-      agents.push(await AgentProcess.begin({ user, port, token: TOKEN }, name, ['--cores', '1'], { env }).joined());
+      const agent = AgentProcess.begin({ user, port, token: TOKEN }, name, ['--cores', '1'], { env });
+      system.alsoEnd(() => agent.end('SIGKILL'));
+      agents.push(await agent.joined());
     }
-    const heard = 'SELECT 1 FROM service_instance WHERE service = ?';
-    await until('clients are heard', async () => (await rows(heard, [CLIENTS_HEARD])).length > 0, 60_000);
+    await system.clientsAreHeard();
   }, 180_000);
   afterAll(async () => {
     isEnded = true;
     await beating.catch(() => undefined);
-    await Promise.all(agents.map((agent) => agent.end('SIGKILL')));
-    await services?.stop('SIGKILL');
-    await database?.close();
-    await nats?.remove();
-    await user?.remove();
-    await place?.remove();
+    await system?.remove();
   }, 120_000);
 
   it('is nobody else’s death: who lives goes on when one is there again, and who is dead ends', async () => {

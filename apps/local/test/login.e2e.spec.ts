@@ -1,40 +1,26 @@
 /** Login with the services apart: two apis and a state machine as processes, on a MariaDB and a NATS. */
 import { Connection, Tool } from '@jobmon/client';
 import { getWorkflowHistory, listApiTokens, revokeApiToken, setWorkflowPriority, whoAmI, type Role } from '@jobmon/contracts';
-import { insertApiToken, newTokenText, openDatabase, type Database } from '@jobmon/entities';
-import { buildHouse, describeApart, NatsProcess, Services, until, UserFolder, type DatabaseKind } from '@jobmon/testkit';
-import { pino } from 'pino';
+import { insertApiToken, newTokenText, type Database } from '@jobmon/entities';
+import { describeApart, SystemApart, until, type Services } from '@jobmon/testkit';
 
 const SHARED_TOKEN = 'token-of-before-the-login';
 
 describeApart('login with the services apart', (mariadb) => {
-  let place: Awaited<ReturnType<DatabaseKind['place']>>;
-  let user: UserFolder;
-  let nats: NatsProcess;
+  let system: SystemApart;
   let services: Services;
   let database: Database;
 
   beforeAll(async () => {
-    buildHouse();
-    user = new UserFolder();
-    [place, nats] = await Promise.all([mariadb.place(), NatsProcess.start()]);
-    database = await openDatabase({ url: place.url, log: pino({ level: 'silent' }) });
-    services = new Services({
-      folder: user.folder('services'),
-      database_url: place.url,
-      nats_url: nats.url,
+    system = await SystemApart.open(mariadb);
+    database = system.database;
+    services = system.services({
       token: SHARED_TOKEN,
       env: { JOBMON__AUTH__MODE: 'on', JOBMON__AUTH__PYTHON_PORT: '0' },
     });
     await services.start({ api: 2, 'state-machine': 1 });
   }, 120_000);
-  afterAll(async () => {
-    await services?.stop('SIGKILL');
-    await database?.close();
-    await nats?.remove();
-    await user?.remove();
-    await place?.remove();
-  }, 120_000);
+  afterAll(() => system?.remove(), 120_000);
 
   /** As `jobmon-server token create` makes one. */
   async function tokenFor(name: string, role: Role): Promise<string> {

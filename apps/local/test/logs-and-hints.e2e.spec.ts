@@ -5,19 +5,17 @@
 import { readFileSync } from 'node:fs';
 import http from 'node:http';
 import { followLogs, Tool, WorkflowRun } from '@jobmon/client';
-import { openDatabase, type Database } from '@jobmon/entities';
+import type { Database } from '@jobmon/entities';
 import {
-  buildHouse,
   describeApart,
   freePort,
-  NatsProcess,
-  Services,
+  SystemApart,
   until,
-  UserFolder,
-  type DatabaseKind,
+  type NatsProcess,
   type ServiceProcess,
+  type Services,
+  type UserFolder,
 } from '@jobmon/testkit';
-import { pino } from 'pino';
 import { AgentProcess } from './agent-process';
 
 const TOKEN = 'token-of-logs-and-hints';
@@ -31,38 +29,30 @@ const CALLS_MAX = 12_000;
 const STEPS = 12;
 
 describeApart('two apis', (mariadb) => {
-  let place: Awaited<ReturnType<DatabaseKind['place']>>;
+  let system: SystemApart;
   let user: UserFolder;
   let nats: NatsProcess;
   let services: Services;
   let apis: [ServiceProcess, ServiceProcess];
   let database: Database;
-  let agent: AgentProcess | undefined;
 
   beforeAll(async () => {
-    buildHouse();
-    user = new UserFolder();
-    let port: number;
-    [place, nats, port] = await Promise.all([mariadb.place(), NatsProcess.start(), freePort()]);
-    const folder = user.folder('services');
-    services = new Services({ folder, database_url: place.url, nats_url: nats.url, token: TOKEN });
-    await services.migrate();
+    system = await SystemApart.open(mariadb);
+    ({ user, nats, database } = system);
+    services = system.services({ token: TOKEN });
+    const port = await freePort();
     // It writes a line for each request.
     const first = services.begin('api', { JOBMON__HTTP__PORT: String(port), JOBMON__LOG__LEVEL: 'debug' });
     apis = [first, services.begin('api')];
     await services.start({ 'state-machine': 1, scheduler: 1, 'log-sink': 1 });
     await Promise.all(apis.map((api) => api.ready()));
-    database = await openDatabase({ url: place.url, log: pino({ level: 'silent' }), connections_max: 2 });
-    agent = await AgentProcess.begin({ user, port, token: TOKEN }, 'agent', ['--cores', '4']).joined();
+    const agent = AgentProcess.begin({ user, port, token: TOKEN }, 'agent', ['--cores', '4']);
+    system.alsoEnd(() => agent.end('SIGKILL'));
+    await agent.joined();
   }, 120_000);
   afterAll(async () => {
     sockets.destroy();
-    await agent?.end('SIGKILL');
-    await services?.stop('SIGKILL');
-    await database?.close();
-    await nats?.remove();
-    await user?.remove();
-    await place?.remove();
+    await system?.remove();
   }, 120_000);
 
   const sockets = new http.Agent({ keepAlive: true, maxSockets: CALLERS });

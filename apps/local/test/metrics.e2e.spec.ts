@@ -3,22 +3,19 @@
  * belongs to another. `docs/services.md` says what each one means.
  */
 import { listLogs } from '@jobmon/client';
-import { openDatabase, type Database } from '@jobmon/entities';
 import {
-  buildHouse,
   describeApart,
   freePort,
   insertWorkflow,
-  NatsProcess,
-  Services,
   SERVICES,
+  SystemApart,
   TcpProxy,
   until,
-  UserFolder,
-  type DatabaseKind,
   type ServiceName,
+  type Services,
+  type TestDatabase,
+  type UserFolder,
 } from '@jobmon/testkit';
-import { pino } from 'pino';
 import { AgentProcess } from './agent-process';
 import { submitWitnessed } from './witnessed-workflow';
 
@@ -88,45 +85,30 @@ const OWN: Readonly<Record<ServiceName, readonly Row[]>> = {
 };
 
 describeApart('the metrics of', (mariadb) => {
-  let place: Awaited<ReturnType<DatabaseKind['place']>>;
+  let system: SystemApart;
   let user: UserFolder;
-  let nats: NatsProcess;
   let wires: { bus: TcpProxy; database: TcpProxy };
   let services: Services;
-  let database: Database;
-  let agent: AgentProcess | undefined;
+  let database: TestDatabase;
 
   beforeAll(async () => {
-    buildHouse();
-    user = new UserFolder();
-    [place, nats] = await Promise.all([mariadb.place(), NatsProcess.start()]);
-    const [bus, base, port] = await Promise.all([TcpProxy.to(nats.url), TcpProxy.to(place.url), freePort()]);
+    system = await SystemApart.open(mariadb);
+    ({ user, database } = system);
+    const { nats } = system;
+    const [bus, base, port] = await Promise.all([TcpProxy.to(nats.url), TcpProxy.to(database.url), freePort()]);
     wires = { bus, database: base };
-    services = new Services({
-      folder: user.folder('services'),
-      database_url: base.url(place.url),
-      nats_url: bus.url(nats.url),
-      token: TOKEN,
-    });
-    await services.migrate();
+    for (const wire of [bus, base]) system.alsoEnd(() => wire.close());
+    services = system.services({ token: TOKEN, database_url: base.url(database.url), nats_url: bus.url(nats.url) });
     services.begin('api', { JOBMON__HTTP__PORT: String(port) });
     await services.start({ 'state-machine': 1, scheduler: 1, reaper: 1, 'log-sink': 1 });
     await Promise.all(services.processes.map((one) => one.ready()));
-    database = await openDatabase({ url: place.url, log: pino({ level: 'silent' }), connections_max: 2 });
-    agent = await AgentProcess.begin({ user, port, token: TOKEN }, 'agent', ['--cores', '4']).joined();
+    const agent = AgentProcess.begin({ user, port, token: TOKEN }, 'agent', ['--cores', '4']);
+    system.alsoEnd(() => agent.end('SIGKILL'));
+    await agent.joined();
     await work();
     await lose();
   }, 180_000);
-  afterAll(async () => {
-    await agent?.end('SIGKILL');
-    await services?.stop('SIGKILL');
-    await database?.close();
-    await wires?.bus.close();
-    await wires?.database.close();
-    await nats?.remove();
-    await user?.remove();
-    await place?.remove();
-  }, 120_000);
+  afterAll(() => system?.remove(), 120_000);
 
   const post = async (path: string, body: unknown, headers: Readonly<Record<string, string>> = {}): Promise<number> => {
     const url = `${services.alive('api')[0]!.url}/api/${path}`;

@@ -3,23 +3,20 @@
  * rule, while no living one ends. Triggers of the database write down each change of a status; the services know nothing of them.
  */
 import type { WorkflowRunStatus, WorkflowStatus } from '@jobmon/contracts';
-import { CLIENTS_HEARD, openDatabase, type Database } from '@jobmon/entities';
+import type { Database } from '@jobmon/entities';
 import {
-  buildHouse,
   declareImpossible,
   describeApart,
-  execute,
   insertWorkflow,
-  NatsProcess,
-  PythonSite,
   pythonPrograms,
-  Services,
+  PythonSite,
+  SystemApart,
   until,
-  UserFolder,
   WireRecorder,
+  witnessStatuses,
   type DatabaseKind,
+  type Services,
 } from '@jobmon/testkit';
-import { pino } from 'pino';
 
 /** What a lost run and its workflow stand at, and what they come to. */
 const LOST: readonly (readonly [WorkflowRunStatus, WorkflowStatus, string])[] = [
@@ -40,46 +37,25 @@ if ('missing' in python) declareImpossible('the Python reaper', python.missing);
 else describeApart('the Python reaper', (mariadb) => beside(mariadb, python.folder));
 
 function beside(mariadb: DatabaseKind, programs: string): void {
-  let user: UserFolder;
-  let place: Awaited<ReturnType<DatabaseKind['place']>>;
-  let nats: NatsProcess;
+  let system: SystemApart;
   let services: Services;
   let database: Database;
   let recorder: WireRecorder;
   let site: PythonSite;
 
   beforeAll(async () => {
-    buildHouse();
-    user = new UserFolder();
-    [place, nats] = await Promise.all([mariadb.place(), NatsProcess.start()]);
-    database = await openDatabase({ url: place.url, log: pino({ level: 'silent' }) });
-    await execute(
-      database,
-      'CREATE TABLE witnessed (id INT AUTO_INCREMENT PRIMARY KEY, kind VARCHAR(16), row_id INT, was CHAR(1), became CHAR(1))',
-    );
-    for (const table of ['workflow', 'workflow_run'])
-      await execute(
-        database,
-        `CREATE TRIGGER witness_${table} AFTER UPDATE ON ${table} FOR EACH ROW INSERT INTO witnessed (kind, row_id, was, became) ` +
-          `SELECT '${table}', NEW.id, OLD.status, NEW.status FROM DUAL WHERE OLD.status <> NEW.status`,
-      );
-    const token = 'token-of-the-python-reaper';
-    services = new Services({ folder: user.folder('services'), database_url: place.url, nats_url: nats.url, token });
+    system = await SystemApart.open(mariadb);
+    database = system.database;
+    await witnessStatuses(database, ['workflow', 'workflow_run']);
+    services = system.services({ token: 'token-of-the-python-reaper' });
     await services.start({ api: 2, 'state-machine': 2, reaper: 1 });
     recorder = await WireRecorder.start(...(services.alive('api').map(({ url }) => url!) as [string, ...string[]]));
-    site = new PythonSite(user, 'python', programs, `${recorder.url}/api/v3`);
-    const heard = 'SELECT 1 FROM service_instance WHERE service = ?';
-    await until('clients are heard', async () => (await database.read(heard, [CLIENTS_HEARD])).length > 0, 60_000);
+    system.alsoEnd(() => recorder.stop());
+    site = new PythonSite(system.user, 'python', programs, `${recorder.url}/api/v3`);
+    system.alsoEnd(() => site.clear());
+    await system.clientsAreHeard();
   }, 240_000);
-  afterAll(async () => {
-    site?.clear();
-    await recorder?.stop();
-    await services?.stop('SIGKILL');
-    await database?.close();
-    await nats?.remove();
-    await user?.remove();
-    await place?.remove();
-  }, 60_000);
+  afterAll(() => system?.remove(), 120_000);
 
   it('ends what ours ends, each lost run once, and no living one', async () => {
     const alive = await Promise.all([0, 1, 2].map(() => insertWorkflow(database, { driver: 'client', deadline_seconds: 20 })));

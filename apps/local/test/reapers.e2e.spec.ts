@@ -6,22 +6,20 @@
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { Tool } from '@jobmon/client';
-import { CLIENTS_HEARD, openDatabase, type Database } from '@jobmon/entities';
+import type { Database } from '@jobmon/entities';
 import {
-  buildHouse,
   describeApart,
   execute,
   freePort,
   insertWorkflow,
-  NatsProcess,
-  Services,
+  SystemApart,
   until,
-  UserFolder,
-  type DatabaseKind,
+  witnessStatuses,
   type InsertedWorkflow,
   type ServiceProcess,
+  type Services,
+  type UserFolder,
 } from '@jobmon/testkit';
-import { pino } from 'pino';
 import { AgentProcess } from './agent-process';
 
 const TOKEN = 'token-of-the-reapers';
@@ -66,11 +64,9 @@ interface Lost {
 
 describeApart('reapers', (mariadb) => {
   let user: UserFolder;
-  let place: Awaited<ReturnType<DatabaseKind['place']>>;
-  let nats: NatsProcess;
+  let system: SystemApart;
   let services: Services;
   let database: Database;
-  let port: number;
   let agent: AgentProcess;
   const living: { isEnded: boolean; done: Promise<void> } = { isEnded: false, done: Promise.resolve() };
 
@@ -137,24 +133,11 @@ describeApart('reapers', (mariadb) => {
   };
 
   beforeAll(async () => {
-    buildHouse();
-    user = new UserFolder();
-    [place, nats, port] = await Promise.all([mariadb.place(), NatsProcess.start(), freePort()]);
-    database = await openDatabase({ url: place.url, log: pino({ level: 'silent' }) });
-    await execute(
-      database,
-      'CREATE TABLE witnessed (id INT AUTO_INCREMENT PRIMARY KEY, kind VARCHAR(16), row_id INT, was CHAR(1), became CHAR(1), at DATETIME)',
-    );
-    for (const table of ['workflow', 'workflow_run', 'task_instance'])
-      await execute(
-        database,
-        `CREATE TRIGGER witness_${table} AFTER UPDATE ON ${table} FOR EACH ROW INSERT INTO witnessed (kind, row_id, was, became, at) ` +
-          `SELECT '${table}', NEW.id, OLD.status, NEW.status, UTC_TIMESTAMP() FROM DUAL WHERE OLD.status <> NEW.status`,
-      );
-    services = new Services({
-      folder: user.folder('services'),
-      database_url: place.url,
-      nats_url: nats.url,
+    system = await SystemApart.open(mariadb);
+    ({ user, database } = system);
+    await witnessStatuses(database, ['workflow', 'workflow_run', 'task_instance']);
+    const port = await freePort();
+    services = system.services({
       token: TOKEN,
       env: {
         JOBMON__AGENT__LEASE_SECONDS: String(LEASE_S),
@@ -164,25 +147,17 @@ describeApart('reapers', (mariadb) => {
     });
     services.begin('api', { JOBMON__HTTP__PORT: String(port) });
     await services.start({ 'state-machine': 1, scheduler: 1, reaper: 2 });
-    await until(
-      'clients are heard',
-      async () => (await rows('SELECT 1 FROM service_instance WHERE service = ?', [CLIENTS_HEARD])).length > 0,
-      60_000,
-    );
+    await system.clientsAreHeard();
     agent = AgentProcess.begin({ user, port, token: TOKEN }, 'agent', ['--cores', '2'], {
       env: { JOBMON__AGENT__LEASE_SECONDS: String(LEASE_S) },
     });
+    system.alsoEnd(() => agent.end('SIGKILL'));
     await agent.joined();
   }, 180_000);
   afterAll(async () => {
     living.isEnded = true;
     await living.done.catch(() => undefined);
-    await agent?.end('SIGKILL');
-    await services?.stop('SIGKILL');
-    await database?.close();
-    await nats?.remove();
-    await user?.remove();
-    await place?.remove();
+    await system?.remove();
   }, 120_000);
 
   it('end what has lost its owner, once and in time, while one after the other is killed', async () => {

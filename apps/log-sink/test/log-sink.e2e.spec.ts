@@ -1,16 +1,14 @@
 /** The log sink as a process, over a real JetStream and a real database: what reached the stream is stored, once, whoever dies. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { Connection, followLogs, listLogs } from '@jobmon/client';
 import { appendLogRecords, followLogRecords, listLogRecords, logRecordId } from '@jobmon/contracts';
-import { openDatabase, type Database } from '@jobmon/entities';
+import type { Database } from '@jobmon/entities';
 import type { LogStream } from '@jobmon/messaging';
 import { openLogStream } from '@jobmon/messaging/service';
 import { createLogger, loadConfig, LogQueue, metrics, shipLogs, type Logger, type LogShipper } from '@jobmon/runtime';
-import { buildHouse, describeApart, NatsProcess, ROOT, Services, until, type ServiceProcess } from '@jobmon/testkit';
+import { describeApart, NatsProcess, ROOT, SystemApart, until, type ServiceProcess, type Services } from '@jobmon/testkit';
 import { pino } from 'pino';
 
 jest.setTimeout(180_000);
@@ -21,8 +19,8 @@ const SILENT = pino({ level: 'silent' });
 const AGAIN_MS_MAX = 60_000;
 
 describeApart('the log sink as a process', (mariadb) => {
+  let system: SystemApart;
   let folder: string;
-  let place: { url: string; remove: () => Promise<void> };
   let nats: NatsProcess;
   let services: Services;
   let sink: ServiceProcess;
@@ -35,30 +33,21 @@ describeApart('the log sink as a process', (mariadb) => {
   let shipper: LogShipper;
 
   beforeAll(async () => {
-    buildHouse();
-    folder = mkdtempSync(path.join(tmpdir(), 'jobmon-log-sink-'));
-    [place, nats] = await Promise.all([mariadb.place(), NatsProcess.start()]);
-    services = new Services({ folder, database_url: place.url, nats_url: nats.url, token: TOKEN });
-    await services.migrate();
-    database = await openDatabase({ url: place.url, log: SILENT });
-    await services.start({ 'log-sink': 1, api: 1 });
+    system = await SystemApart.open(mariadb);
+    ({ nats, database } = system);
+    folder = system.user.folder('agent');
+    services = await system.services({ token: TOKEN }).start({ 'log-sink': 1, api: 1 });
     sink = services.alive('log-sink')[0]!;
     api = services.connection();
     queue = new LogQueue();
     log = createLogger({ service: 'tester', instance: 't-1', level: 'info', destination: { write: () => undefined }, queue });
     const { config } = loadConfig({ env: { JOBMON__NATS__URL: nats.url } });
     stream = await openLogStream('tester', { config, log: SILENT }, false);
+    system.alsoEnd(() => stream.close());
     shipper = shipLogs({ queue, stream, log: SILENT });
+    system.alsoEnd(() => shipper.close());
   });
-  afterAll(async () => {
-    await shipper?.close();
-    await stream?.close();
-    await database?.close();
-    await services?.stop('SIGKILL');
-    await nats?.remove();
-    await place?.remove();
-    if (folder !== undefined) rmSync(folder, { recursive: true, force: true });
-  });
+  afterAll(() => system?.remove());
 
   /** How many records hold this text, and how many of them are different. */
   const count = async (text: string): Promise<[stored: number, different: number]> => {

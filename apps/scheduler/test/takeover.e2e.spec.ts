@@ -9,16 +9,15 @@ import { leaseTaskInstances, reportAttempt } from '@jobmon/contracts';
 import type { Database } from '@jobmon/entities';
 import { openNatsMessenger, replyOf, send, type Messenger } from '@jobmon/messaging';
 import {
-  buildHouse,
   describeApart,
   insertWorkflow,
-  NatsProcess,
   ROOT,
-  Services,
+  SystemApart,
   until,
-  UserFolder,
   type InsertedWorkflow,
+  type NatsProcess,
   type ServiceProcess,
+  type Services,
   type TestDatabase,
 } from '@jobmon/testkit';
 import { pino } from 'pino';
@@ -32,29 +31,22 @@ const TIER = Math.ceil(TASKS / 20);
 const RECOVERY_MS_MAX = 60_000;
 
 describeApart('schedulers that are killed and frozen', (mariadb) => {
-  let user: UserFolder;
+  let system: SystemApart;
   let nats: NatsProcess;
   let database: TestDatabase;
   let services: Services;
   let messenger: Messenger;
 
   beforeAll(async () => {
-    buildHouse();
-    user = new UserFolder();
-    [nats, database] = await Promise.all([NatsProcess.start(), mariadb.open()]);
-    const place = { folder: user.folder('services'), database_url: database.url, nats_url: nats.url, token: 'a'.repeat(32) };
-    services = new Services(place);
+    system = await SystemApart.open(mariadb);
+    ({ nats, database } = system);
+    services = system.services({ token: 'a'.repeat(32) });
     // One that is killed, one that is frozen, one that is left: the run is over before another one would be ready on a busy machine.
     await services.start({ 'state-machine': 1, scheduler: 3 });
     messenger = await openNatsMessenger({ log, name: 'test', url: nats.url });
+    system.alsoEnd(() => messenger.drain());
   }, 120_000);
-  afterAll(async () => {
-    await messenger?.drain();
-    await services?.stop('SIGKILL');
-    await database?.drop();
-    await nats?.remove();
-    await user?.remove();
-  }, 120_000);
+  afterAll(() => system?.remove(), 120_000);
 
   /** The process that holds the run. */
   const holderOf = async ({ workflow_run_id }: InsertedWorkflow): Promise<ServiceProcess | undefined> => {

@@ -3,13 +3,11 @@
  * something real are served meanwhile, and neither memory nor the log grows with the flood.
  */
 import {
-  buildHouse,
   describeApart,
   insertWorkflow,
-  NatsProcess,
-  Services,
-  UserFolder,
+  SystemApart,
   type ServiceProcess,
+  type Services,
   type TestDatabase,
 } from '@jobmon/testkit';
 import { connect, StringCodec, type NatsConnection } from 'nats';
@@ -25,29 +23,21 @@ const SERVED_MS_MAX = 5_000;
 const MEMORY_BYTES_MAX = 700 * 1024 * 1024;
 
 describeApart('a state machine in a flood', (mariadb) => {
-  let user: UserFolder;
-  let nats: NatsProcess;
+  let system: SystemApart;
   let database: TestDatabase;
   let services: Services;
   let machine: ServiceProcess;
   let stranger: NatsConnection;
 
   beforeAll(async () => {
-    buildHouse();
-    user = new UserFolder();
-    [nats, database] = await Promise.all([NatsProcess.start(), mariadb.open()]);
-    const place = { folder: user.folder('services'), database_url: database.url, nats_url: nats.url };
-    services = await new Services({ ...place, token: 'token-of-the-flood' }).start({ api: 1, 'state-machine': 1 });
+    system = await SystemApart.open(mariadb);
+    database = system.database;
+    services = await system.services({ token: 'token-of-the-flood' }).start({ api: 1, 'state-machine': 1 });
     [machine] = services.alive('state-machine') as [ServiceProcess];
-    stranger = await connect({ servers: nats.url });
+    stranger = await connect({ servers: system.nats.url });
+    system.alsoEnd(() => stranger.close());
   }, 120_000);
-  afterAll(async () => {
-    await stranger?.close();
-    await services?.stop('SIGKILL');
-    await database?.drop();
-    await nats?.remove();
-    await user?.remove();
-  }, 120_000);
+  afterAll(() => system?.remove(), 120_000);
 
   const refusals = (reason: string): Promise<number> => machine.metric('jobmon_message_refusals_total', { reason });
 

@@ -15,6 +15,7 @@ export * from './nats-process';
 export * from './python-client';
 export * from './python-database';
 export * from './services';
+export * from './system-apart';
 export * from './tcp-proxy';
 export * from './wire-recorder';
 export { freePort } from './free-port';
