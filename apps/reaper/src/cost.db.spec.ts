@@ -1,5 +1,5 @@
 /** What a pass costs when much is stored: nothing more than when little is. */
-import { openDatabase, type Database } from '@jobmon/entities';
+import { CLIENTS_HEARD, openDatabase, type Database } from '@jobmon/entities';
 import { describeOnDatabases, insertWorkflow } from '@jobmon/testkit';
 import { pino } from 'pino';
 import { look } from './reap';
@@ -33,6 +33,13 @@ describeOnDatabases('a pass over many stored rows', (database) => {
         `VALUES ('host', 'ada', 0, '[]', '/', 1, '', ${now}, ${nowPlusSeconds}, ${now})`,
       -LONG_AGO_SECONDS,
     );
+    // Agents and clients could be heard all day, so that who is silent is judged whenever it began.
+    for (const service of ['api', CLIENTS_HEARD])
+      await database().change(
+        `INSERT INTO service_instance (service, instance, started_date, expires_date) VALUES ('${service}', 'a', ${nowPlusSeconds}, ${nowPlusSeconds})`,
+        -86_400,
+        86_400,
+      );
     const columns = {
       workflow_run:
         'workflow_id, `user`, jobmon_version, jobmon_server_version, status, created_date, status_date, heartbeat_date, driver',
