@@ -170,6 +170,10 @@ describeApart('services and their database server', () => {
       const [one] = services.alive('state-machine');
       await one!.said(/^a batch was given up: the database is away$/);
       expect(one!.text).toMatch(/takes no writes \(read_only\): wait for its fail-over, or name the primary/);
+      // Whoever reads is served all the same, so no process is taken out of service.
+      expect(await ask('GET', `/workflow/${made.workflow_id}/get_max_concurrently_running`)).toBe(200);
+      const ready = services.processes.map(async ({ service_url }) => (await fetch(`${service_url}/health/ready`)).status);
+      expect([...new Set(await Promise.all(ready))]).toEqual([200]);
       const before = accepted.map(String).join(',');
       const stand = `SELECT COUNT(*) AS n FROM task_instance WHERE status = 'D' AND id IN (${before})`;
       expect(Number((await database.read<{ n: number }>(stand))[0]!.n)).toBe(accepted.length);
