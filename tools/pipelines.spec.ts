@@ -1,5 +1,6 @@
 /** The pipelines call the stages of `.ci` and hold no logic; a release is refused for each reason that it has to be. */
 import { execFileSync, spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import {
   accessSync,
   appendFileSync,
@@ -79,7 +80,7 @@ describe('a release', () => {
   const git = (...args: string[]): string =>
     execFileSync('git', ['-c', 'user.name=t', '-c', 'user.email=t@example.org', ...args], { cwd: folder, encoding: 'utf8' });
   const run = (tag: readonly string[], settings: NodeJS.ProcessEnv) => {
-    const env = { ...process.env, GH_TOKEN: '', ...settings };
+    const env = { ...process.env, GH_TOKEN: '', GITHUB_REPOSITORY: '', ...settings };
     return spawnSync(path.join(folder, '.ci/release'), tag, { cwd: folder, encoding: 'utf8', env });
   };
   const release = (...args: string[]) => {
@@ -113,6 +114,7 @@ describe('a release', () => {
   test('is made of a tag whose version has its notes: packages, checksums, notes', () => {
     mkdirSync(path.join(folder, 'tools'));
     writeFileSync(path.join(folder, 'tools/setup.mjs'), '');
+    copyFileSync(path.join(ROOT, 'tools/provenance.mjs'), path.join(folder, 'tools/provenance.mjs'));
     // The list itself is looked at by sbom.spec.ts.
     writeFileSync(
       path.join(folder, 'tools/sbom.mjs'),
@@ -132,14 +134,42 @@ describe('a release', () => {
     );
     commit();
     git('tag', '-f', 'v1.2.3');
-    const { status, stdout, stderr } = run(['v1.2.3'], {});
+    const jenkins = { JENKINS_URL: 'https://ci.example.org/', JOB_URL: 'https://ci.example.org/job/jobmon/' };
+    const place = { BUILD_URL: `${jenkins.JOB_URL}7/`, GIT_URL: 'https://me:secret@git.example.org/jobmon.git' };
+    const { status, stdout, stderr } = run(['v1.2.3'], { ...jenkins, ...place });
     expect([status, stderr]).toEqual([0, '']);
     expect(stdout.trim()).toMatch(/^dist\/release is ready: gh release create v1\.2\.3 /);
     const made = path.join(folder, 'dist/release');
     expect(readFileSync(path.join(made, 'notes.md'), 'utf8').trim()).toBe('- this\n- that');
     expect(spawnSync('sha256sum', ['-c', 'checksums.txt'], { cwd: made, encoding: 'utf8' }).stdout).toBe(
-      './jobmon-cli-1.2.3.tgz: OK\n./jobmon-server-1.2.3.tgz: OK\nsbom.cdx.json: OK\n',
+      ['jobmon-cli-1.2.3.tgz', 'jobmon-server-1.2.3.tgz', 'provenance.json', 'sbom.cdx.json']
+        .map((name) => `./${name}: OK\n`)
+        .join(''),
     );
+
+    // Each file by its hash, from this commit, by that pipeline.
+    const provenance = JSON.parse(readFileSync(path.join(made, 'provenance.json'), 'utf8'));
+    const hash = (name: string) =>
+      createHash('sha256')
+        .update(readFileSync(path.join(made, name)))
+        .digest('hex');
+    expect(provenance).toMatchObject({
+      subject: ['jobmon-cli-1.2.3.tgz', 'jobmon-server-1.2.3.tgz', 'notes.md', 'sbom.cdx.json'].map((name) => ({
+        ...{ name, digest: { sha256: hash(name) } },
+      })),
+      predicate: {
+        buildDefinition: {
+          externalParameters: { tag: 'v1.2.3' },
+          resolvedDependencies: [
+            {
+              uri: 'git+https://git.example.org/jobmon.git@refs/tags/v1.2.3',
+              digest: { gitCommit: git('rev-parse', 'HEAD').trim() },
+            },
+          ],
+        },
+        runDetails: { builder: { id: jenkins.JOB_URL }, metadata: { invocationId: place.BUILD_URL } },
+      },
+    });
 
     // With a key the checksums are signed, and a changed list is seen.
     const openssl = (...args: string[]) => spawnSync('openssl', args, { cwd: made, encoding: 'utf8' });
@@ -168,7 +198,7 @@ describe('a release', () => {
     expect([signedIn.status, signedIn.stdout.trim()]).toEqual([
       0,
       'release create v1.2.3 --title v1.2.3 --notes-file dist/release/notes.md ' +
-        'dist/release/jobmon-cli-1.2.3.tgz dist/release/jobmon-server-1.2.3.tgz dist/release/sbom.cdx.json dist/release/checksums.txt',
+        'dist/release/jobmon-cli-1.2.3.tgz dist/release/jobmon-server-1.2.3.tgz dist/release/provenance.json dist/release/sbom.cdx.json dist/release/checksums.txt',
     ]);
   });
 });
