@@ -51,14 +51,15 @@ describe('what values ask for', () => {
   });
 
   it('what the chart itself reckons: connections, the release and the registry of images', () => {
-    expect([bare.connections, bare.version, bare.registry]).toEqual([280, '0.1.0', 'registry.example.org:5000']);
+    expect([bare.connections, bare.version, bare.registry]).toEqual([300, '0.1.0', 'registry.example.org:5000']);
     const few = { autoscaling: { enabled: false }, replicas: 1, connections: 3 };
     const image = { registry: 'localhost', tag: '1.2.3' };
     const small = wanted({ image, api: few, stateMachine: few, scheduler: few, logSink: few, admin: { replicas: 1 } });
-    expect([small.connections, small.version, small.registry]).toEqual([4 * 2 * 3 + 3 * 4 + 6, '1.2.3', 'localhost']);
-    const maxConnections = { maxConnections: bare.connections + 19 };
-    const refused = (): Wanted => wanted({ database: { ...(EXTERNAL['database'] as object), ...maxConnections } });
-    expect(refused).toThrow(`may open ${bare.connections} connections`);
+    expect([small.connections, small.version, small.registry]).toEqual([4 * 2 * 3 + 3 * 4 + 6 + 20, '1.2.3', 'localhost']);
+    const bounded = (more: object): Wanted => wanted({ database: { ...(EXTERNAL['database'] as object), ...more } });
+    expect(bounded({ reserve: 45 }).connections).toBe(325);
+    expect(() => bounded({ maxConnections: 299 })).toThrow('may open 280 connections');
+    expect(bounded({ maxConnections: 300 }).connections).toBe(300);
   });
 
   it('kinds of objects, each with where it comes from or what to do without', () => {
@@ -115,9 +116,9 @@ describe('a quota', () => {
 
   it('must hold the least of all pods, one more of each during an upgrade, and the largest that comes and goes', () => {
     const requests = (cpu: string) => ({ resources: { requests: { cpu, memory: '64Mi' }, limits: { cpu: '1', memory: '1Gi' } } });
-    const group = { name: 'a', pods_min: 2, pods_max: 5, isPassing: false, spec: { containers: [requests('100m')] } };
+    const group = { name: 'a', pods_min: 2, pods_max: 5, surge: 1, isPassing: false, spec: { containers: [requests('100m')] } };
     const passing = (cpu: string) => ({
-      ...{ name: 'b', pods_min: 1, pods_max: 1, isPassing: true },
+      ...{ name: 'b', pods_min: 1, pods_max: 1, surge: 0, isPassing: true },
       spec: { containers: [requests('10m')], initContainers: [requests(cpu)] },
     });
     const off = { ...group, name: 'admin', pods_min: 0, pods_max: 0 };
@@ -129,6 +130,9 @@ describe('a quota', () => {
     expect(most['requests.cpu']).toBeCloseTo(0.67);
     // By default: two of four services and one reaper, and one more of each.
     expect(askedByAll(bare.groups).least['requests.cpu']).toBeCloseTo(3 * (0.25 * 3 + 0.1) + 2 * 0.05 + 0.1);
+    // What is replaced only after it has gone never stands twice.
+    const surges = Object.fromEntries(wanted(BUILT_IN).groups.map(({ name, surge }) => [name.replace('jobmon-', ''), surge]));
+    expect(surges).toMatchObject({ api: 1, reaper: 1, admin: 1, database: 0, nats: 0 });
   });
 
   it('tells what it lacks and the bound that would do; what the release has now is its own', () => {

@@ -38,7 +38,7 @@ export interface Wanted {
   readonly isScaling: boolean;
   /** One of each process; that of `database` and `nats` is there when they come with the release. */
   readonly accesses: readonly Access[];
-  /** Connections to the database that all pods together may open, as the chart reckons it. */
+  /** What max_connections of the database must allow at least, as the chart reckons it: all pods, and those that stay free for people. */
   readonly connections: number;
 }
 
@@ -86,34 +86,20 @@ export function wantedBy(manifest: string): Wanted {
     priorityClasses: distinct(specs.flatMap(({ priorityClassName }) => priorityClassName ?? [])),
     isScaling: objects.some(({ kind }) => kind === 'HorizontalPodAutoscaler'),
     accesses: accessesOf(pods),
-    connections: CONNECTIONS_PASSING + groups.reduce((sum, group) => sum + connectionsOf(group), 0),
+    connections: Number(api?.object.metadata.annotations?.['jobmon/max-connections'] ?? 0),
   };
-}
-
-/** Of the migration, the admin's pod and the test, which the chart reckons together. */
-const CONNECTIONS_PASSING = 6;
-
-/** Of pods that stand, one more of each counted: it is there while an upgrade replaces them. */
-function connectionsOf({ spec, pods_max, isPassing, process }: Group): number {
-  if (isPassing || process === 'admin') return 0;
-  const env = spec.containers.flatMap((container) => container.env ?? []);
-  return (pods_max + 1) * Number(env.find(({ name }) => name === 'JOBMON__DB__CONNECTIONS_MAX')?.value ?? 0);
 }
 
 const distinct = <T>(values: readonly T[]): T[] => [...new Set(values)];
 
-interface Group extends PodGroup {
-  readonly spec: Spec;
-  readonly process: string | undefined;
-}
-
-function groupOf({ kind, metadata, spec: owner }: KubernetesObject, spec: Spec, objects: readonly KubernetesObject[]): Group {
+function groupOf({ kind, metadata, spec: owner }: KubernetesObject, spec: Spec, objects: readonly KubernetesObject[]): PodGroup {
   const isPassing = kind === 'Job' || kind === 'Pod';
   const scaler = objects.find((object) => object.kind === 'HorizontalPodAutoscaler' && aims(object, kind, metadata.name));
   const replicas = isPassing ? 1 : Number(owner.replicas ?? 1);
   const [pods_min, pods_max] = [scaler?.['spec'].minReplicas ?? replicas, scaler?.['spec'].maxReplicas ?? replicas];
-  const process = owner.template?.metadata?.labels?.['jobmon/process'];
-  return { name: metadata.name, spec, pods_min, pods_max, isPassing, process };
+  // A new pod before the old one goes, but where an old one has to go first.
+  const surge = kind === 'Deployment' && owner.strategy?.type !== 'Recreate' ? 1 : 0;
+  return { name: metadata.name, spec, pods_min, pods_max, surge, isPassing };
 }
 const aims = ({ spec }: KubernetesObject, kind: string, name: string): boolean =>
   spec.scaleTargetRef.kind === kind && spec.scaleTargetRef.name === name;

@@ -12,12 +12,14 @@ export interface PodSpec {
   readonly initContainers?: readonly { readonly resources?: Resources }[];
 }
 
-/** Pods of one kind: how many there are at least, at most, and whether one more comes while they are replaced. */
+/** Pods of one kind: how many there are at least, at most, and how many more while they are replaced. */
 export interface PodGroup {
   readonly name: string;
   readonly spec: PodSpec;
   readonly pods_min: number;
   readonly pods_max: number;
+  /** New ones that stand beside the old ones during an upgrade. */
+  readonly surge: number;
   /** Comes and goes alone (a migration, a test), so of all of these the largest counts. */
   readonly isPassing: boolean;
 }
@@ -75,11 +77,11 @@ export function askedBy({ containers, initContainers = [] }: PodSpec): Measured 
   return { ...larger(all, before), pods: 1 };
 }
 
-/** What a release takes: at least, with one more pod of each service during an upgrade; and when autoscaling has started all it may. */
+/** What a release takes: at least, with the new pods of an upgrade beside the old ones; and when autoscaling has started all it may. */
 export function askedByAll(groups: readonly PodGroup[]): { least: Measured; most: Measured } {
   const standing = groups.filter(({ isPassing, pods_max }) => !isPassing && pods_max > 0);
   const sum = (pods: 'pods_min' | 'pods_max'): Measured =>
-    standing.map((group) => times(askedBy(group.spec), group[pods] + 1)).reduce(plus, NOTHING);
+    standing.map((group) => times(askedBy(group.spec), group[pods] + group.surge)).reduce(plus, NOTHING);
   const passing = groups.filter(({ isPassing }) => isPassing).map(({ spec }) => askedBy(spec));
   const extra = passing.reduce(larger, NOTHING);
   return { least: plus(sum('pods_min'), extra), most: plus(sum('pods_max'), extra) };

@@ -67,7 +67,7 @@ describeOnDatabaseKinds('preflight of a database', (kind) => {
     expect(verdicts(before)).toEqual({ database: 'well', connections: 'well', schema: 'well', migration: 'well' });
     expect(before.map(({ found }) => found)).toEqual([
       expect.stringMatching(new RegExp(`^${app} on .*, \\d+\\.\\d+.*MariaDB`)),
-      expect.stringMatching(/^the pods may open 10 connections, the server allows \d+$/),
+      expect.stringMatching(/^the pods and what stays free for people take up to 10 connections, the server allows \d+$/),
       expect.stringMatching(/^version 0 of \d+; the migration brings the rest$/),
       expect.stringContaining(migrate),
     ]);

@@ -108,7 +108,7 @@ const grant = (type: (sql: string) => string, account: keyof typeof RIGHTS, data
 const comesAlong = ({ accesses }: Wanted, process: string): boolean => accesses.some((access) => access.process === process);
 
 function connectionsCheck({ connections }: Wanted, { max_connections }: ServerFacts, type: (sql: string) => string): Finding {
-  const told = `the pods may open ${connections} connections, the server allows ${max_connections}`;
+  const told = `the pods and what stays free for people take up to ${connections} connections, the server allows ${max_connections}`;
   if (connections <= max_connections) return well('connections', told);
   const cure = 'raise it (max_connections in its configuration file as well, for its next start), or lower autoscaling.max';
   return missing('connections', `${told}: ${cure}`, type(`SET GLOBAL max_connections = ${connections}`));

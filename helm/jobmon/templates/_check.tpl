@@ -68,8 +68,6 @@
 {{- end -}}
 {{- end -}}
 
-{{- $most := 0 -}}
-{{- $parts := list -}}
 {{- $components := list -}}
 {{- range fromJsonArray (include "jobmon.services" .) -}}
 {{- if has .component $components -}}
@@ -80,18 +78,29 @@
 {{- if and $scaling.enabled (gt (int $scaling.min) (int $scaling.max)) -}}
 {{- $problems = append $problems (printf "%s: autoscaling.min (%d) is above autoscaling.max (%d)" .component (int $scaling.min) (int $scaling.max)) -}}
 {{- end -}}
-{{- $pods := add1 ($scaling.enabled | ternary $scaling.max .values.replicas | int) -}}
-{{- $most = add $most (mul $pods (int .values.connections)) -}}
-{{- $parts = append $parts (printf "%s %d x %d" .component $pods (int .values.connections)) -}}
 {{- end -}}
-{{- /* One for the migration, and for what is typed in the admin's pod and by the test. */ -}}
-{{- $most = add $most 6 -}}
+{{- $reckoned := include "jobmon.connections" . | fromJson -}}
+{{- $most := int $reckoned.most -}}
 {{- $bound := sub (int .Values.database.maxConnections) (int .Values.database.reserve) -}}
 {{- if gt $most $bound -}}
-{{- $problems = append $problems (printf "the services may open %d connections to the database (%s, one pod of each more than its highest number since an upgrade starts one more, and 6 for migration, admin and test), but only %d may be taken (database.maxConnections %d - database.reserve %d): lower autoscaling.max or connections, or raise max_connections of the server to %d and database.maxConnections with it" $most (join ", " $parts) $bound (int .Values.database.maxConnections) (int .Values.database.reserve) (add $most (int .Values.database.reserve))) -}}
+{{- $problems = append $problems (printf "the services may open %d connections to the database (%s, one pod of each more than its highest number since an upgrade starts one more, and 6 for migration, admin and test), but only %d may be taken (database.maxConnections %d - database.reserve %d): lower autoscaling.max or connections, or raise max_connections of the server to %d and database.maxConnections with it" $most (join ", " $reckoned.parts) $bound (int .Values.database.maxConnections) (int .Values.database.reserve) (add $most (int .Values.database.reserve))) -}}
 {{- end -}}
 
 {{- if $problems -}}
 {{- fail (printf "\n\nThese values can't be installed:\n- %s\n" (join "\n- " $problems)) -}}
 {{- end -}}
+{{- end -}}
+
+{{/* Connections that the pods may open, as JSON: most, all of them; parts, how they come about. An upgrade starts one pod more of each service. */}}
+{{- define "jobmon.connections" -}}
+{{- /* One for the migration, and for what is typed in the admin's pod and by the test. */ -}}
+{{- $most := 6 -}}
+{{- $parts := list -}}
+{{- range fromJsonArray (include "jobmon.services" .) -}}
+{{- $scaling := .values.autoscaling -}}
+{{- $pods := add1 ($scaling.enabled | ternary $scaling.max .values.replicas | int) -}}
+{{- $most = add $most (mul $pods (int .values.connections)) -}}
+{{- $parts = append $parts (printf "%s %d x %d" .component $pods (int .values.connections)) -}}
+{{- end -}}
+{{- dict "most" $most "parts" $parts | toJson -}}
 {{- end -}}
