@@ -36,7 +36,7 @@ import {
   type Finding,
 } from './attempt-folder';
 import { KILL_GRACE_MS, type Cluster, type ClusterSettings } from './cluster';
-import { bytesText, describeExit } from './exit-status';
+import { bytesText, exitText } from './exit-status';
 import { Launcher } from './launcher';
 import { makeFolder, outputPathsOf, readTail, refusedReason, troubleOf } from './output';
 import { isAlive, outOfMemoryKills, signalSession, type ProcessIdentity } from './processes';
@@ -432,7 +432,7 @@ export class Commands implements Cluster {
     const report: AttemptReport = {
       task_instance_id,
       ...(typeof end === 'number'
-        ? this.judge(held, end, max_rss_bytes, describeExit(end, stderr_log, usage?.has_core ?? false))
+        ? this.judge(held, end, max_rss_bytes, exitText(end, stderr_log, usage?.has_core ?? false))
         : end),
       process_group_id: found.command.pid,
       ...output,

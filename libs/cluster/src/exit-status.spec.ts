@@ -1,4 +1,4 @@
-import { bytesText, describeExit } from './exit-status';
+import { bytesText, exitText } from './exit-status';
 
 const shell = '/s/attempts/1/start.sh: 2: ';
 const cases: [code: number, stderr: string, hasCore: boolean, said: string][] = [
@@ -19,7 +19,7 @@ const cases: [code: number, stderr: string, hasCore: boolean, said: string][] = 
   [255, '', false, 'exit status 255'],
 ];
 test.each(cases)('%i with %j, core %s: %s', (code, stderr, hasCore, said) => {
-  expect(describeExit(code, stderr, hasCore)).toBe(said);
+  expect(exitText(code, stderr, hasCore)).toBe(said);
 });
 
 test('memory as people say it', () => {

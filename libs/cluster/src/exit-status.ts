@@ -17,7 +17,7 @@ const SIGNALS = new Map<number, string>(
  * @param stderr_log the end of what the command said; the shell names there what it did not find, and says when a core was dumped
  * @param has_core the command's own process left a core dump
  */
-export function describeExit(exit_code: number, stderr_log: string, has_core: boolean): string {
+export function exitText(exit_code: number, stderr_log: string, has_core: boolean): string {
   const said = (pattern: RegExp): string => {
     const line = stderr_log
       .trimEnd()
