@@ -62,6 +62,11 @@ describe('what values ask for', () => {
     expect(bounded({ maxConnections: 300 }).connections).toBe(300);
   });
 
+  it('nothing of a chart that does not tell its connections', () => {
+    const older = renderText(ROOT, EXTERNAL).replace(/^ *jobmon\/max-connections: .*\n/m, '');
+    expect(() => wantedBy(older)).toThrow('is of another release: take the chart of this one');
+  });
+
   it('kinds of objects, each with where it comes from or what to do without', () => {
     const text = `pods                  po      v1                     true    Pod
 deployments           deploy  apps/v1                true    Deployment

@@ -1,4 +1,5 @@
 /** What a rendered chart needs of the place that it is put into. Pure: read off its objects, so that no rule of the chart is told twice. */
+import { JobmonError } from '@jobmon/contracts';
 import { objectsOf, type KubernetesObject } from './kubernetes';
 import type { PodGroup, PodSpec } from './preflight-quota';
 
@@ -67,7 +68,11 @@ export function podOf({ kind, metadata, spec }: KubernetesObject): { labels: Rec
   return template === undefined ? undefined : { labels: { ...template.metadata?.labels }, spec: template.spec as Spec };
 }
 
-/** Reads a manifest, hooks among the objects, as `helm template` writes it. */
+/**
+ * Reads a manifest, hooks among the objects, as `helm template` writes it.
+ *
+ * @throws JobmonError MALFORMED when it has no api that tells the connections of the release, as another chart's or an older one's
+ */
 export function wantedBy(manifest: string): Wanted {
   const objects = objectsOf(manifest);
   const pods = objects.flatMap((object) => {
@@ -76,6 +81,8 @@ export function wantedBy(manifest: string): Wanted {
   });
   const specs = pods.map(({ spec }) => spec);
   const api = pods.find(({ labels }) => labels['jobmon/process'] === 'api');
+  const connections = Number(api?.object.metadata.annotations?.['jobmon/max-connections']);
+  if (!(connections > 0)) throw new JobmonError('MALFORMED', NOT_OURS);
   const groups = pods.map(({ object, spec }) => groupOf(object, spec, objects));
   return {
     objects,
@@ -86,9 +93,12 @@ export function wantedBy(manifest: string): Wanted {
     priorityClasses: distinct(specs.flatMap(({ priorityClassName }) => priorityClassName ?? [])),
     isScaling: objects.some(({ kind }) => kind === 'HorizontalPodAutoscaler'),
     accesses: accessesOf(pods),
-    connections: Number(api?.object.metadata.annotations?.['jobmon/max-connections'] ?? 0),
+    connections,
   };
 }
+
+const NOT_OURS =
+  'the chart has no api with the annotation jobmon/max-connections, so it is of another release: take the chart of this one, or the program of that one';
 
 const distinct = <T>(values: readonly T[]): T[] => [...new Set(values)];
 
