@@ -155,7 +155,8 @@ describe('a release', () => {
         .digest('hex');
     expect(provenance).toMatchObject({
       subject: ['jobmon-cli-1.2.3.tgz', 'jobmon-server-1.2.3.tgz', 'notes.md', 'sbom.cdx.json'].map((name) => ({
-        ...{ name, digest: { sha256: hash(name) } },
+        name,
+        digest: { sha256: hash(name) },
       })),
       predicate: {
         buildDefinition: {

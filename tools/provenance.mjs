@@ -4,7 +4,7 @@
  * from. It is signed with everything else, by the checksums.
  */
 import { createHash } from 'node:crypto';
-import { spawnSync } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 
@@ -22,7 +22,7 @@ const builder = github
     : { id: 'urn:jobmon:by-hand', run: undefined };
 // Credentials that an address has in it are nobody's business.
 const repository = (github || env.GIT_URL)?.replace(/\/\/[^/]*@/, '//');
-const commit = spawnSync('git', ['rev-parse', 'HEAD'], { encoding: 'utf8' }).stdout.trim();
+const commit = execFileSync('git', ['rev-parse', 'HEAD'], { encoding: 'utf8' }).trim();
 const files = readdirSync(folder).filter((name) => name !== NAME);
 const statement = {
   _type: 'https://in-toto.io/Statement/v1',
